@@ -1,0 +1,267 @@
+"""What a notebook puts on its page: figures, tables, answers and checked claims.
+
+Each function displays a bundle that JupyterLab shows as it is and that the book brings to life with
+the scripts of `book/assets`. Nothing here carries or asks for a library.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+ANSWER = "application/vnd.aecore.answer+json"
+CLAIM = "application/vnd.aecore.claim+json"
+PLOTLY = "application/vnd.plotly.v1+json"
+
+_CAMERAS_AND_ZOOM = {"displaylogo": False, "responsive": True}
+_KEYS_SHOWN = 4
+
+
+def show(
+    figure: Any,
+    caption: str,
+    *,
+    alt: str,
+    runs: Iterable[Any] = (),
+    name: str | None = None,
+    decoder: Mapping[str, Any] | None = None,
+) -> None:
+    """Displays a plotly figure, its caption, and where its numbers come from.
+
+    `alt` says what the figure shows to someone who can't see it. `runs` are the trained models
+    behind it. `name` is how a prose page asks for the figure (`<!-- figure: notebook/name -->`).
+    With a `decoder` (see `decoder_payload`) of a 2-D code, pointing at a place of the figure's
+    plane draws the image decoded there.
+    """
+    drawing = _compact(json.loads(figure.to_json()))
+    bundle = {"data": drawing["data"], "layout": drawing["layout"]}
+    height = int(drawing["layout"].get("height") or 450)
+    named = f' data-name="{_escape(name)}"' if name else ""
+    parts = [
+        f'<div class="aecore-plot" role="img" aria-label="{_escape(alt)}" '
+        f'style="height:{height}px"></div>',
+        _script("aecore-data", bundle),
+    ]
+    if decoder is not None:
+        parts.append(_script("aecore-decoder", decoder))
+    _display(
+        {
+            PLOTLY: {**bundle, "config": _CAMERAS_AND_ZOOM},
+            "text/html": f'<figure class="aecore-figure"{named}>{"".join(parts)}</figure>',
+            "text/plain": alt,
+        }
+    )
+    _caption(caption, runs)
+
+
+def table(
+    frame: Any, caption: str, formats: Mapping[Any, str] | None = None, runs: Iterable[Any] = ()
+) -> None:
+    """Displays a pandas DataFrame as a table that scrolls in a box of its own on a narrow screen.
+
+    `formats` maps a column to a format of its values, such as `{"test_mse": "{:.4f}"}`.
+    """
+    formatters = {
+        column: (lambda value, form=form: "" if value != value else form.format(value))
+        for column, form in (formats or {}).items()
+    }
+    numbered = type(frame.index).__name__ == "RangeIndex"
+    flat = frame if numbered or frame.index.names == [None] else frame.reset_index()
+    cells = flat.to_html(
+        index=flat is frame and not numbered,
+        formatters=formatters,
+        border=0,
+        na_rep="",
+        classes="table",
+    ).replace(' style="text-align: right;"', "")
+    _display({"text/html": f'<div class="aecore-table">{cells}</div>', "text/plain": str(frame)})
+    _caption(caption, runs)
+
+
+def answer(text: str) -> None:
+    """Displays the section's answer in one sentence; the book's first page repeats it."""
+    _display(
+        {
+            ANSWER: {"text": text},
+            "text/html": f'<div class="aecore-answer"><p>{_escape(text)}</p></div>',
+            "text/plain": text,
+        }
+    )
+
+
+def claim(name: str, text: str, holds: bool) -> None:
+    """Displays a statement of the prose beside whether the results bear it out.
+
+    `name` is the claim's handle, unique within the notebook. In the paper profile a claim that does
+    not hold fails the book.
+    """
+    holds = bool(holds)
+    mark, verdict = ("✓", "holds") if holds else ("✗", "does not hold")
+    kind = "holds" if holds else "fails"
+    _display(
+        {
+            CLAIM: {"name": name, "text": text, "holds": holds},
+            "text/html": f'<div class="aecore-claim {kind}"><span class="verdict">{mark} {verdict}'
+            f"</span> {_escape(text)}</div>",
+            "text/plain": f"{mark} {verdict}: {text}",
+        }
+    )
+
+
+def morph_player(
+    decoder: Mapping[str, Any],
+    points: Mapping[str, Sequence[float]],
+    steps: int,
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays a player of straight paths in code space, from any of `points` to any other.
+
+    `points` maps a label to a code of the decoder's latent dimension. The page decodes each of the
+    `steps` images itself and draws how far each step moves the picture (mean squared difference).
+    """
+    codes = {str(label): [float(value) for value in code] for label, code in points.items()}
+    note = "The morphing player is live in the book."
+    player = _script("aecore-data", {"points": codes, "steps": int(steps)})
+    _display(
+        {
+            "text/html": f'<figure class="aecore-morph"><p class="aecore-static">{note}</p>'
+            f"{player}{_script('aecore-decoder', decoder)}</figure>",
+            "text/plain": note,
+        }
+    )
+    _caption(caption, runs)
+
+
+def decoder_payload(model: Any) -> dict[str, Any]:
+    """The model's decoder as JSON: layers in order, weights as base64 of little-endian float32.
+
+    `model.decoder` is walked, so it must be a chain of linear, transposed convolution, reshape,
+    ReLU, tanh, sigmoid and dropout layers; anything else raises `TypeError`.
+    """
+    layers = [layer for module in _leaves(model.decoder) if (layer := _layer(module)) is not None]
+    first = next(layer for layer in layers if layer["type"] == "linear")
+    shape: list[int] = [first["in"]]
+    for layer in layers:
+        if layer["type"] == "linear":
+            shape = [layer["out"]]
+        elif layer["type"] == "reshape":
+            shape = layer["shape"]
+        elif layer["type"] == "conv_transpose":
+            grown = [
+                (size - 1) * stride - 2 * padding + kernel + extra
+                for size, stride, padding, kernel, extra in zip(
+                    shape[1:],
+                    layer["stride"],
+                    layer["padding"],
+                    layer["kernel"],
+                    layer["output_padding"],
+                    strict=True,
+                )
+            ]
+            shape = [layer["out"], *grown]
+    return {"latent_dim": first["in"], "shape": shape, "layers": layers}
+
+
+def _leaves(module: Any) -> list[Any]:
+    children = list(module.children())
+    return [leaf for child in children for leaf in _leaves(child)] if children else [module]
+
+
+def _layer(module: Any) -> dict[str, Any] | None:
+    kind = type(module).__name__
+    if kind in ("Dropout", "Identity", "Flatten"):
+        return None
+    if kind in ("ReLU", "Tanh", "Sigmoid"):
+        return {"type": kind.lower()}
+    if kind == "Unflatten":
+        return {"type": "reshape", "shape": list(module.unflattened_size)}
+    if kind == "Linear":
+        return {
+            "type": "linear",
+            "in": module.in_features,
+            "out": module.out_features,
+            "weight": _base64(module.weight),
+            "bias": _base64(module.bias),
+        }
+    if kind == "ConvTranspose2d" and module.groups == 1 and set(module.dilation) == {1}:
+        return {
+            "type": "conv_transpose",
+            "in": module.in_channels,
+            "out": module.out_channels,
+            "kernel": list(module.kernel_size),
+            "stride": list(module.stride),
+            "padding": list(module.padding),
+            "output_padding": list(module.output_padding),
+            "weight": _base64(module.weight),
+            "bias": _base64(module.bias),
+        }
+    raise TypeError(f"no in-page form of the decoder layer {module!r}")
+
+
+def _base64(parameter: Any) -> str:
+    values = np.asarray(parameter.detach().cpu().numpy(), dtype="<f4")
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _compact(value: Any) -> Any:
+    """The figure with its large arrays of doubles as float32, which halves the page."""
+    if isinstance(value, dict):
+        if value.get("dtype") == "f8" and len(value["bdata"]) > 2048:
+            values = np.frombuffer(base64.b64decode(value["bdata"]), "<f8").astype("<f4")
+            return {**value, "dtype": "f4", "bdata": base64.b64encode(values.tobytes()).decode()}
+        return {key: _compact(part) for key, part in value.items()}
+    return [_compact(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _caption(caption: str, runs: Iterable[Any]) -> None:
+    runs = list(runs)
+    source = _provenance(runs)
+    _display(
+        {
+            "text/html": f'<div class="aecore-caption"><p>{_escape(caption)}</p>{source}</div>',
+            "text/plain": caption,
+        }
+    )
+
+
+def _provenance(runs: list[Any]) -> str:
+    if not runs:
+        return ""
+    keys = list(dict.fromkeys(str(run.key)[:8] for run in runs))
+    seeds = len({run.spec.seed for run in runs})
+    made = [dict(run.provenance or {}) for run in runs]
+    facts = [
+        f"{len(keys)} {'run' if len(keys) == 1 else 'runs'}, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
+    ]
+    for field, form in (("device", "{}"), ("torch", "torch {}"), ("commit", "commit {:.8}")):
+        values = dict.fromkeys(str(entry[field]) for entry in made if entry.get(field))
+        if values:
+            facts.append(
+                form.format(", ".join(values) if field != "commit" else next(iter(values)))
+            )
+    line = _escape(" · ".join(facts))
+    codes = " ".join(f"<code>{_escape(key)}</code>" for key in keys)
+    if len(keys) <= _KEYS_SHOWN:
+        return f'<p class="aecore-source">{line} · {codes}</p>'
+    return f'<details class="aecore-source"><summary>{line}</summary><p>{codes}</p></details>'
+
+
+def _script(kind: str, value: Any) -> str:
+    # "<" as an escape keeps any "</script>" or "<!--" inside a string from ending the element.
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" class="{kind}">{text}</script>'
+
+
+def _escape(text: Any) -> str:
+    return html.escape(str(text), quote=True)
+
+
+def _display(bundle: dict[str, Any]) -> None:
+    from IPython.display import display
+
+    display(bundle, raw=True)
