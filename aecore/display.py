@@ -139,66 +139,30 @@ def morph_player(
 def decoder_payload(model: Any) -> dict[str, Any]:
     """The model's decoder as JSON: layers in order, weights as base64 of little-endian float32.
 
-    `model.decoder` is walked, so it must be a chain of linear, transposed convolution, reshape,
-    ReLU, tanh, sigmoid and dropout layers; anything else raises `TypeError`.
+    `model.decoder` holds linear and then transposed convolution layers; between them stand ReLUs
+    and, before the first convolution, a reshape to `model.smallest`; a sigmoid ends it. Raises
+    `TypeError` for any other layer.
     """
-    layers = [layer for module in _leaves(model.decoder) if (layer := _layer(module)) is not None]
-    first = next(layer for layer in layers if layer["type"] == "linear")
-    shape: list[int] = [first["in"]]
-    for layer in layers:
-        if layer["type"] == "linear":
-            shape = [layer["out"]]
-        elif layer["type"] == "reshape":
-            shape = layer["shape"]
-        elif layer["type"] == "conv_transpose":
-            grown = [
-                (size - 1) * stride - 2 * padding + kernel + extra
-                for size, stride, padding, kernel, extra in zip(
-                    shape[1:],
-                    layer["stride"],
-                    layer["padding"],
-                    layer["kernel"],
-                    layer["output_padding"],
-                    strict=True,
-                )
-            ]
-            shape = [layer["out"], *grown]
-    return {"latent_dim": first["in"], "shape": shape, "layers": layers}
+    layers: list[dict[str, Any]] = []
+    for module in model.decoder:
+        kind = type(module).__name__
+        if kind == "ConvTranspose2d" and not any(layer["type"] == "reshape" for layer in layers):
+            layers.append({"type": "reshape", "shape": list(model.smallest)})
+        layers += [_layer(kind, module), {"type": "relu"}]
+    layers[-1] = {"type": "sigmoid"}
+    return {"latent_dim": layers[0]["in"], "layers": layers}
 
 
-def _leaves(module: Any) -> list[Any]:
-    children = list(module.children())
-    return [leaf for child in children for leaf in _leaves(child)] if children else [module]
-
-
-def _layer(module: Any) -> dict[str, Any] | None:
-    kind = type(module).__name__
-    if kind in ("Dropout", "Identity", "Flatten"):
-        return None
-    if kind in ("ReLU", "Tanh", "Sigmoid"):
-        return {"type": kind.lower()}
-    if kind == "Unflatten":
-        return {"type": "reshape", "shape": list(module.unflattened_size)}
+def _layer(kind: str, module: Any) -> dict[str, Any]:
+    weights = {"weight": _base64(module.weight), "bias": _base64(module.bias)}
     if kind == "Linear":
-        return {
-            "type": "linear",
-            "in": module.in_features,
-            "out": module.out_features,
-            "weight": _base64(module.weight),
-            "bias": _base64(module.bias),
-        }
-    if kind == "ConvTranspose2d" and module.groups == 1 and set(module.dilation) == {1}:
-        return {
-            "type": "conv_transpose",
-            "in": module.in_channels,
-            "out": module.out_channels,
-            "kernel": list(module.kernel_size),
-            "stride": list(module.stride),
-            "padding": list(module.padding),
-            "output_padding": list(module.output_padding),
-            "weight": _base64(module.weight),
-            "bias": _base64(module.bias),
-        }
+        sizes = {"in": module.in_features, "out": module.out_features}
+        return {"type": "linear", **sizes, **weights}
+    if kind == "ConvTranspose2d":
+        sizes = {"in": module.in_channels, "out": module.out_channels}
+        for name in ("kernel_size", "stride", "padding", "output_padding"):
+            sizes[name] = list(getattr(module, name))
+        return {"type": "conv_transpose", **sizes, **weights}
     raise TypeError(f"no in-page form of the decoder layer {module!r}")
 
 

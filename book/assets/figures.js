@@ -1,0 +1,243 @@
+// Brings a page's figures to life: draws each with plotly as it scrolls into view, in the colors of
+// the page's theme, and answers pointing with the image decoded at that place.
+(function () {
+  "use strict";
+  const aecore = (window.aecore = window.aecore || {});
+  const drawn = new Set();
+  const narrow = window.matchMedia("(max-width: 600px)");
+  const touch = window.matchMedia("(pointer: coarse)");
+
+  const config = {
+    displaylogo: false,
+    responsive: true,
+    // The wheel belongs to the page: a reader scrolls past a surface without falling into it.
+    scrollZoom: false,
+    modeBarButtonsToRemove: [
+      "select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d",
+      "tableRotation", "resetCameraLastSave3d", "hoverClosest3d",
+    ],
+  };
+
+  function element(tag, className, parent) {
+    const made = document.createElement(tag);
+    if (className) made.className = className;
+    if (parent) parent.append(made);
+    return made;
+  }
+
+  function embedded(figure, kind) {
+    const script = figure.querySelector("script." + kind);
+    return script && JSON.parse(script.textContent);
+  }
+
+  function color(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue("--aecore-" + name).trim();
+  }
+
+  // The layout changes, as plotly's dotted paths, that put a figure into the current theme.
+  function theme(layout) {
+    const ink = color("ink");
+    const grid = color("grid");
+    const page = color("page");
+    const clear = "rgba(0,0,0,0)";
+    const change = {
+      "font.color": ink,
+      "font.family": getComputedStyle(document.body).fontFamily,
+      paper_bgcolor: clear,
+      plot_bgcolor: clear,
+      "legend.bgcolor": clear,
+      "modebar.bgcolor": clear,
+      "modebar.color": color("muted"),
+      "modebar.activecolor": ink,
+      "hoverlabel.bgcolor": page,
+      "hoverlabel.bordercolor": grid,
+      "hoverlabel.font.color": ink,
+    };
+    function axis(path) {
+      change[path + ".gridcolor"] = grid;
+      change[path + ".linecolor"] = grid;
+      change[path + ".zerolinecolor"] = grid;
+      change[path + ".tickcolor"] = grid;
+      change[path + ".tickfont.color"] = ink;
+      change[path + ".title.font.color"] = ink;
+    }
+    for (const key of Object.keys(layout)) {
+      if (/^[xy]axis\d*$/.test(key)) axis(key);
+      if (/^scene\d*$/.test(key)) {
+        change[key + ".bgcolor"] = clear;
+        for (const name of ["xaxis", "yaxis", "zaxis"]) {
+          axis(key + "." + name);
+          change[key + "." + name + ".color"] = ink;
+          change[key + "." + name + ".showbackground"] = false;
+          change[key + "." + name + ".spikecolor"] = color("muted");
+        }
+      }
+    }
+    (layout.annotations || []).forEach((note, i) => {
+      change["annotations[" + i + "].font.color"] = ink;
+    });
+    return change;
+  }
+
+  function set(target, path, value) {
+    const steps = path.replace(/\[(\d+)\]/g, ".$1").split(".");
+    const last = steps.pop();
+    for (const step of steps) target = target[step] = target[step] || {};
+    target[last] = value;
+  }
+
+  // On a phone a legend beside the plot would leave no plot.
+  function fit(layout, data) {
+    if (!narrow.matches) return;
+    layout.legend = Object.assign({}, layout.legend, {
+      orientation: "h", x: 0, xanchor: "left", y: -0.2, yanchor: "top",
+    });
+    layout.margin = Object.assign({}, layout.margin, { l: 48, r: 12 });
+    for (const trace of data)
+      if (trace.colorbar || trace.type === "surface" || trace.type === "heatmap")
+        trace.colorbar = Object.assign({}, trace.colorbar, {
+          orientation: "h", x: 0.5, xanchor: "center", y: -0.16, yanchor: "top",
+          len: 0.9, thickness: 10, title: Object.assign({}, trace.colorbar && trace.colorbar.title, { side: "top" }),
+        });
+  }
+
+  function draw(figure) {
+    const plot = figure.querySelector(".aecore-plot");
+    const { data, layout } = embedded(figure, "aecore-data");
+    layout.autosize = true;
+    delete layout.width;
+    fit(layout, data);
+    for (const key of ["xaxis", "yaxis"]) layout[key] = layout[key] || {};
+    if (data.some((trace) => /3d$|surface|mesh/.test(trace.type))) layout.scene = layout.scene || {};
+    for (const [path, value] of Object.entries(theme(layout))) set(layout, path, value);
+    if (touch.matches && !layout.scene) layout.dragmode = false;
+    return Plotly.newPlot(plot, data, layout, config).then(() => {
+      drawn.add(plot);
+      figure.dataset.drawn = "true";
+      const payload = embedded(figure, "aecore-decoder");
+      if (payload) pointing(figure, plot, payload);
+    });
+  }
+
+  function center(values) {
+    const flat = Array.from(values || [0]).flatMap((row) => (row.length ? Array.from(row) : row));
+    return (Math.min(...flat) + Math.max(...flat)) / 2;
+  }
+
+  function pointing(figure, plot, payload) {
+    const decoder = aecore.decoder(payload);
+    const panel = element("div", "aecore-decoded", figure);
+    const canvas = element("canvas", "aecore-image", panel);
+    const label = element("output", "", panel);
+    canvas.setAttribute("role", "img");
+    let waiting = null;
+
+    function look(x, y) {
+      decoder.paint(canvas, decoder.decode([x, y]));
+      const place = "(" + x.toFixed(2) + ", " + y.toFixed(2) + ")";
+      label.textContent = "decoded at " + place;
+      canvas.setAttribute("aria-label", "Image decoded at " + place);
+    }
+    function follow(event) {
+      const point = event.points[0];
+      if (!Number.isFinite(point.x) || !Number.isFinite(point.y)) return;
+      if (waiting === null)
+        requestAnimationFrame(() => {
+          look(...waiting);
+          waiting = null;
+        });
+      waiting = [point.x, point.y];
+    }
+    plot.on("plotly_hover", follow);
+    plot.on("plotly_click", follow);
+    const first = plot._fullData.find((trace) => trace.type === "surface" || trace.type === "heatmap");
+    look(first ? center(first.x) : 0, first ? center(first.y) : 0);
+    element("small", "", panel).textContent = (touch.matches ? "Tap" : "Point at") + " the figure.";
+  }
+
+  function player(figure) {
+    const { points, steps } = embedded(figure, "aecore-data");
+    const decoder = aecore.decoder(embedded(figure, "aecore-decoder"));
+    const labels = Object.keys(points);
+    const controls = element("div", "controls", figure);
+    const stage = element("div", "stage", figure);
+    const canvas = element("canvas", "aecore-image", stage);
+    const path = element("div", "path", stage);
+    const strip = element("div", "strip", path);
+    const chart = element("div", "chart", path);
+    const readout = element("output", "", path);
+    canvas.setAttribute("role", "img");
+    let images = [];
+    let moves = [];
+
+    function choice(text, value) {
+      const label = element("label", "", controls);
+      label.append(text + " ");
+      const select = element("select", "", label);
+      for (const name of labels) select.add(new Option(name, name, false, name === value));
+      select.addEventListener("change", walk);
+      return select;
+    }
+    const from = choice("from", labels.includes("4") ? "4" : labels[0]);
+    const to = choice("to", labels.includes("9") ? "9" : labels[labels.length - 1]);
+    const range = element("input", "", element("label", "grow", controls));
+    Object.assign(range, { type: "range", min: 0, max: steps - 1, step: 1, value: 0 });
+    range.setAttribute("aria-label", "step");
+    range.addEventListener("input", step);
+
+    function walk() {
+      const [a, b] = [points[from.value], points[to.value]];
+      images = Array.from({ length: steps }, (_, i) => {
+        const t = i / (steps - 1);
+        return decoder.decode(a.map((v, k) => v + t * (b[k] - v)));
+      });
+      moves = images.slice(1).map((image, i) => {
+        let sum = 0;
+        image.forEach((v, p) => (sum += (v - images[i][p]) ** 2));
+        return sum / image.length;
+      });
+      strip.replaceChildren();
+      images.forEach((image, i) => {
+        const thumb = element("canvas", "aecore-image", strip);
+        decoder.paint(thumb, image);
+        thumb.addEventListener("click", () => ((range.value = i), step()));
+      });
+      chart.replaceChildren();
+      const top = Math.max(...moves, 1e-9);
+      moves.forEach((move) => (element("i", "", chart).style.height = (100 * move) / top + "%"));
+      step();
+    }
+
+    function step() {
+      const i = Number(range.value);
+      decoder.paint(canvas, images[i]);
+      canvas.setAttribute("aria-label", `Step ${i + 1} from ${from.value} to ${to.value}`);
+      [...strip.children].forEach((thumb, k) => thumb.classList.toggle("here", k === i));
+      [...chart.children].forEach((bar, k) => bar.classList.toggle("here", k === i - 1));
+      readout.textContent = i
+        ? `image ${i + 1} of ${steps}: this step moves the picture by ${moves[i - 1].toFixed(4)} (mean squared difference)`
+        : `image 1 of ${steps}: the start`;
+    }
+    walk();
+    figure.dataset.drawn = "true";
+  }
+
+  function restyle() {
+    for (const plot of drawn) Plotly.relayout(plot, theme(plot.layout));
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const observer = new IntersectionObserver(
+      (entries) =>
+        entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+          observer.unobserve(entry.target);
+          (entry.target.classList.contains("aecore-morph") ? player : draw)(entry.target);
+        }),
+      { rootMargin: "400px" }
+    );
+    document.querySelectorAll(".aecore-figure, .aecore-morph").forEach((f) => observer.observe(f));
+    new MutationObserver(restyle).observe(document.documentElement, {
+      attributeFilter: ["data-theme"],
+    });
+  });
+})();
