@@ -1,0 +1,78 @@
+"""Corruptions of images: each one is an equation, each call a function of its generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from aecore import checks
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """x' = clip(x + n, 0, 1) with n ~ N(mean, sigma²) for every pixel.
+
+    Takes and returns float images (N, C, H, W) in [0, 1]; sigma ≥ 0, in units of the pixel range.
+    """
+
+    sigma: float
+    mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma", checks.real("sigma", self.sigma, 0))
+        object.__setattr__(self, "mean", checks.real("mean", self.mean))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        noise = images.new_empty(images.shape).normal_(self.mean, self.sigma, generator=generator)
+        return (images + noise).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """x' = 0 inside a rectangle that covers `fraction` of the image, x outside.
+
+    The rectangle has the image's proportions, sides round(√fraction · H) and round(√fraction · W),
+    and a place drawn uniformly for each image. Takes and returns float images (N, C, H, W);
+    0 ≤ fraction ≤ 1.
+    """
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fraction", checks.real("fraction", self.fraction, 0, 1))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        count, _, height, width = images.shape
+        scale = math.sqrt(self.fraction)
+
+        def covered(size: int) -> Tensor:
+            side = round(scale * size)
+            start = images.new_empty(count, 1).random_(size - side + 1, generator=generator)
+            offset = images.new_ones(size).cumsum(0) - 1 - start  # (N, size)
+            return (offset >= 0) & (offset < side)
+
+        hidden = covered(height)[:, None, :, None] & covered(width)[:, None, None, :]
+        return images.masked_fill(hidden, 0)
+
+
+Corruption = GaussianNoise | Occlusion
+KINDS: dict[str, type[Corruption]] = {kind.__name__: kind for kind in (GaussianNoise, Occlusion)}
+
+
+def to_dict(corruption: Corruption) -> dict[str, Any]:
+    """The corruption as plain data, `{"kind": "GaussianNoise", "sigma": 0.45, …}`."""
+    return {"kind": type(corruption).__name__, **asdict(corruption)}
+
+
+def from_dict(data: dict[str, Any]) -> Corruption:
+    """The inverse of `to_dict`; raises `InvalidValue` for an unknown kind or field."""
+    fields = dict(data)
+    kind = KINDS[checks.choice("kind", fields.pop("kind", None), tuple(KINDS))]
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise checks.InvalidValue(f"{kind.__name__}: {error}") from None

@@ -1,0 +1,97 @@
+"""Many jobs on all cores, with progress, and a clean stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import loky
+from tqdm.std import tqdm  # plain text: tqdm.auto writes widgets that need scripts from the network
+
+POLL = 0.3  # seconds between two looks at the workers
+
+
+class Counter:
+    """How many images a job has seen, told to whoever polls the file at `path`."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.images, self.told = path, 0, 0
+
+    def add(self, images: int) -> None:
+        """Count `images` more and tell it now and then."""
+        self.images += images
+        if self.images - self.told >= 2000:
+            self.tell()
+
+    def tell(self) -> None:
+        """Write the count where the parent looks; on another machine there is no such place."""
+        self.told = self.images
+        if self.path is not None and self.path.parent.is_dir():
+            self.path.write_text(str(self.images))
+
+
+def run_jobs(
+    function: Callable[..., Any],
+    jobs: Sequence[tuple],
+    sizes: Sequence[int],
+    label: str,
+    executor: Executor | None = None,
+) -> Iterator[tuple[int, Any]]:
+    """Yield (number of the job, its result) for every job, as soon as each is done.
+
+    Calls `function(*job, counter_path)` through `executor`, by default one process a core; `sizes`
+    are the images each job will see, largest first. If jobs fail, the others are still finished,
+    then the first error is raised. Ctrl-C stops the workers at once.
+    """
+    own = executor is None
+    executor = executor or loky.get_reusable_executor(max_workers=loky.cpu_count(), timeout=120)
+    order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
+    error = None
+    with TemporaryDirectory() as folder, _bar(label, sum(sizes)) as bar:
+        counters = [Path(folder) / str(number) for number in range(len(jobs))]
+        futures: dict[Future, int] = {
+            executor.submit(function, *jobs[number], counters[number]): number for number in order
+        }
+        seen, pending, stopped = [0] * len(jobs), set(futures), True
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
+                for future in pending:
+                    seen[futures[future]] = _read(counters[futures[future]])
+                for future in done:
+                    number = futures[future]
+                    seen[number] = _read(counters[number]) or sizes[number]
+                    bar.total -= sizes[number] - seen[number]  # it stopped early
+                bar.set_postfix_str(
+                    f"{len(jobs) - len(pending)} of {len(jobs)} done", refresh=False
+                )
+                bar.update(sum(seen) - bar.n)
+                for future in done:
+                    if future.exception() is None:
+                        yield futures[future], future.result()
+                    else:
+                        error = error or future.exception()
+            stopped = False
+        finally:
+            if stopped:
+                for future in pending:
+                    future.cancel()
+                if own:
+                    executor.shutdown(wait=True, kill_workers=True)
+    if error is not None:
+        raise error
+
+
+def _bar(label: str, total: int) -> tqdm:
+    return tqdm(total=total, desc=label, unit=" images", unit_scale=True, file=sys.stderr)
+
+
+def _read(path: Path) -> int:
+    try:
+        return int(path.read_text() or 0)
+    except FileNotFoundError:
+        return 0

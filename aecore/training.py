@@ -1,0 +1,242 @@
+"""Specs in, trained weights and histories out; no files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aecore import models, randomness
+from aecore.checks import InvalidValue
+from aecore.data import Dataset, split
+from aecore.spec import Spec
+
+RECIPE = 1  # goes up whenever a change alters what a spec trains to
+
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
+EVALUATION_BATCH = 1000
+
+Arrays = dict[str, np.ndarray]
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" is the GPU where torch sees one, else the CPU.
+
+    Raises `InvalidValue` if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InvalidValue(
+            f"device={name!r} is not allowed: must be auto, cpu or a device that torch sees here"
+        ) from None
+    return device
+
+
+@contextmanager
+def reproducible():
+    """Within it torch uses one thread and only deterministic convolutions.
+
+    The sum of many floats depends on how threads share it, so the thread count is part of the
+    result; several models train best with one thread each, in as many processes as cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class Training:
+    """One run in the making: `epoch()` adds an epoch until it is `done`.
+
+    Takes a spec and its data; `report(images)` is called after every step with the number of
+    images it saw. `checkpoint()` holds everything needed to go on: after `restore()` the run
+    continues to the same bits.
+    """
+
+    def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
+        images = data.train_images[: spec.train_images]
+        rows, held_out = split(len(images), spec.validation, spec.split_seed)
+        if len(rows) == 0:
+            raise InvalidValue(
+                f"validation={spec.validation:g} is not allowed: no training image is left"
+            )
+        self.spec = spec
+        self.device = torch.device(device)
+        self.images = images[rows].to(self.device)  # uint8 (N, C, H, W)
+        self.held_out = images[held_out].to(self.device)
+        self.model = models.build(spec, tuple(images.shape[1:]), self.device)
+        self.optimizer = optimizer(spec, self.model)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are trained, patience has run out, or the loss is no number."""
+        if len(self.history) >= self.spec.epochs or self.diverged:
+            return True
+        patience = self.spec.patience
+        return patience is not None and len(self.history) - self.best_epoch >= patience
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last epoch's training loss is not finite."""
+        return bool(self.history) and self.history[-1]["train_loss"] is None
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, whose weights count: with patience the best, else the last."""
+        losses = [row["validation_loss"] for row in self.history]
+        if self.spec.patience is None or not any(loss is not None for loss in losses):
+            return len(self.history)
+        return 1 + min(
+            range(len(losses)), key=lambda i: math.inf if losses[i] is None else losses[i]
+        )
+
+    @property
+    def images_left(self) -> int:
+        """Training images still to be seen if no patience runs out."""
+        return 0 if self.done else (self.spec.epochs - len(self.history)) * len(self.images)
+
+    def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
+        """Train one epoch and append its losses to `history`."""
+        spec, epoch = self.spec, len(self.history)
+        loss_of = LOSSES[spec.loss]
+        draw = partial(randomness.generator, spec.seed, epoch=epoch, device=self.device)
+        order = randomness.permutation(len(self.images), generator=draw("order"))
+        batches = order.split(spec.batch_size)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for step, rows in enumerate(batches):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(spec, epoch * len(batches) + step, len(batches))
+            clean = as_floats(self.images[rows])
+            given = (
+                spec.corruption(clean, generator=draw("corruption", step=step))
+                if spec.corruption
+                else clean
+            )
+            output = self.model(given, spec.dropout, draw("dropout", step=step))
+            loss = loss_of(output, clean)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach() * len(rows)
+            report(len(rows))
+        self.history.append(
+            {
+                "epoch": epoch + 1,
+                "train_loss": _finite(total / len(self.images)),
+                "validation_loss": self._validation_loss() if len(self.held_out) else None,
+            }
+        )
+        if self.best_epoch == len(self.history):
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def _validation_loss(self) -> float | None:
+        """Mean loss over the held-out images, corrupted the same way in every epoch."""
+        spec = self.spec
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        with torch.inference_mode():
+            for step, batch in enumerate(self.held_out.split(EVALUATION_BATCH)):
+                clean = given = as_floats(batch)
+                if spec.corruption:
+                    source = randomness.generator(
+                        spec.seed, "validation", step=step, device=self.device
+                    )
+                    given = spec.corruption(clean, generator=source)
+                total += LOSSES[spec.loss](self.model(given), clean) * len(batch)
+        return _finite(total / len(self.held_out))
+
+    def result(self) -> Arrays:
+        """The weights of the best epoch, by their names in the model."""
+        weights = self.model.state_dict() if self.best is None else self.best
+        return {name: value.cpu().contiguous().numpy() for name, value in weights.items()}
+
+    def checkpoint(self) -> tuple[dict[str, Any], Arrays]:
+        """The state between two epochs: plain data and arrays."""
+        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        arrays |= {f"best.{name}": value for name, value in (self.best or {}).items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors = {
+                name: torch.as_tensor(value) for name, value in state.items() if value is not None
+            }
+            arrays |= {f"optimizer.{number}.{name}": value for name, value in tensors.items()}
+        copies = {name: value.cpu().contiguous().numpy() for name, value in arrays.items()}
+        return {"history": self.history}, copies
+
+    def restore(self, document: dict[str, Any], arrays: Arrays) -> None:
+        """Go back to a state that `checkpoint` returned."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for name, value in arrays.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = torch.from_numpy(value.copy())
+        self.history = [dict(row) for row in document["history"]]
+        self.model.load_state_dict(parts["model"])
+        self.best = {name: value.to(self.device) for name, value in parts["best"].items()} or None
+        state: dict[int, dict[str, Tensor]] = {}
+        parameters = list(self.model.parameters())
+        for name, value in parts["optimizer"].items():
+            number, _, field = name.partition(".")
+            if value.shape == parameters[int(number)].shape:
+                # In the parameter's own memory layout, else the next step may round differently.
+                value = torch.empty_like(parameters[int(number)]).copy_(value)
+            state.setdefault(int(number), {})[field] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def optimizer(spec: Spec, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that `spec` names, with its L2 penalty."""
+    settings = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
+    match spec.optimizer:
+        case "adam":
+            return torch.optim.Adam(model.parameters(), **settings)
+        case "adamax":
+            return torch.optim.Adamax(model.parameters(), **settings)
+        case "adamw":
+            return torch.optim.AdamW(model.parameters(), **settings)
+        case "sgd":
+            return torch.optim.SGD(model.parameters(), momentum=spec.momentum, **settings)
+    raise AssertionError(spec.optimizer)
+
+
+def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of `step`, counted from 0 over the whole run.
+
+    One-cycle (Smith & Topin 2018, with PyTorch's cosine form and constants): from a 25th of the
+    largest rate up to it in the first 30 % of the steps, then down to 1/250,000 of it.
+    """
+    largest = spec.learning_rate
+    if spec.schedule == "constant":
+        return largest
+    last = spec.epochs * steps_per_epoch - 1
+    peak = 0.3 * (last + 1) - 1
+    if step <= peak or last <= 0:
+        start, end, way = largest / 25, largest, step / peak if peak > 0 else 1.0
+    else:
+        start, end, way = largest, largest / 25 / 1e4, (step - peak) / (last - peak)
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Images (N, C, H, W), bytes 0 … 255 or floats in [0, 1], as floats, channels last."""
+    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    return floats if images.is_floating_point() else floats.div_(255)
+
+
+def _finite(value: Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
