@@ -321,9 +321,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     top = f"<thead>{line(head, 'th')}</thead>" if any(head) else ""
     body = "".join(line(row, "td") for row in rows)
-    return _raw(
-        f'<div class="aecore-table"><table class="table">{top}<tbody>{body}</tbody></table></div>'
-    )
+    return _raw(f'<div class="aecore-table"><table>{top}<tbody>{body}</tbody></table></div>')
 
 
 _FILL = {

@@ -75,7 +75,6 @@ def table(
         formatters=formatters,
         border=0,
         na_rep="",
-        classes="table",
     ).replace(' style="text-align: right;"', "")
     _display({"text/html": f'<div class="aecore-table">{cells}</div>', "text/plain": str(frame)})
     _caption(caption, runs)

@@ -9,6 +9,7 @@
 
   const config = {
     displaylogo: false,
+    displayModeBar: touch.matches ? false : "hover",
     responsive: true,
     // The wheel belongs to the page: a reader scrolls past a surface without falling into it.
     scrollZoom: false,
@@ -86,13 +87,21 @@
     target[last] = value;
   }
 
+  function flat(trace) {
+    return !/3d$|surface|mesh/.test(trace.type);
+  }
+
   // On a phone a legend beside the plot would leave no plot.
   function fit(layout, data) {
+    layout.autosize = true;
+    delete layout.width;
+    for (const menu of layout.updatemenus || []) menu.xanchor = menu.xanchor || "left";
     if (!narrow.matches) return;
+    layout.height = Math.min(layout.height || 450, Math.max(360, window.innerWidth));
     layout.legend = Object.assign({}, layout.legend, {
       orientation: "h", x: 0, xanchor: "left", y: -0.2, yanchor: "top",
     });
-    layout.margin = Object.assign({}, layout.margin, { l: 48, r: 12 });
+    layout.margin = Object.assign({}, layout.margin, data.every(flat) ? { l: 48, r: 12 } : { l: 0, r: 0 });
     for (const trace of data)
       if (trace.colorbar || trace.type === "surface" || trace.type === "heatmap")
         trace.colorbar = Object.assign({}, trace.colorbar, {
@@ -104,29 +113,29 @@
   function draw(figure) {
     const plot = figure.querySelector(".aecore-plot");
     const { data, layout } = embedded(figure, "aecore-data");
-    layout.autosize = true;
-    delete layout.width;
     fit(layout, data);
-    for (const key of ["xaxis", "yaxis"]) layout[key] = layout[key] || {};
-    if (data.some((trace) => /3d$|surface|mesh/.test(trace.type))) layout.scene = layout.scene || {};
+    if (layout.height) plot.style.height = layout.height + "px";
+    if (data.every(flat)) for (const key of ["xaxis", "yaxis"]) layout[key] = layout[key] || {};
+    else layout.scene = layout.scene || {};
     for (const [path, value] of Object.entries(theme(layout))) set(layout, path, value);
     if (touch.matches && !layout.scene) layout.dragmode = false;
+    const payload = embedded(figure, "aecore-decoder");
+    // The panel takes its room before the plot measures what is left.
+    const panel = payload && element("div", "aecore-decoded", figure);
     return Plotly.newPlot(plot, data, layout, config).then(() => {
       drawn.add(plot);
+      if (payload) pointing(panel, plot, payload);
       figure.dataset.drawn = "true";
-      const payload = embedded(figure, "aecore-decoder");
-      if (payload) pointing(figure, plot, payload);
     });
   }
 
   function center(values) {
-    const flat = Array.from(values || [0]).flatMap((row) => (row.length ? Array.from(row) : row));
-    return (Math.min(...flat) + Math.max(...flat)) / 2;
+    const list = Array.from(values || [0]).flatMap((row) => (row.length ? Array.from(row) : row));
+    return (Math.min(...list) + Math.max(...list)) / 2;
   }
 
-  function pointing(figure, plot, payload) {
+  function pointing(panel, plot, payload) {
     const decoder = aecore.decoder(payload);
-    const panel = element("div", "aecore-decoded", figure);
     const canvas = element("canvas", "aecore-image", panel);
     const label = element("output", "", panel);
     canvas.setAttribute("role", "img");
@@ -135,7 +144,7 @@
     function look(x, y) {
       decoder.paint(canvas, decoder.decode([x, y]));
       const place = "(" + x.toFixed(2) + ", " + y.toFixed(2) + ")";
-      label.textContent = "decoded at " + place;
+      label.textContent = place;
       canvas.setAttribute("aria-label", "Image decoded at " + place);
     }
     function follow(event) {
@@ -152,7 +161,8 @@
     plot.on("plotly_click", follow);
     const first = plot._fullData.find((trace) => trace.type === "surface" || trace.type === "heatmap");
     look(first ? center(first.x) : 0, first ? center(first.y) : 0);
-    element("small", "", panel).textContent = (touch.matches ? "Tap" : "Point at") + " the figure.";
+    element("small", "", panel).textContent =
+      "The image decoded at this code. " + (touch.matches ? "Tap" : "Point at") + " the figure for others.";
   }
 
   function player(figure) {
