@@ -4,7 +4,6 @@ import copy
 import html
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
@@ -75,11 +74,11 @@ def setup(app: Any) -> dict[str, bool]:
             app.add_js_file(script, loading_method="defer")
 
     def escape(app: Any, what: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
-        # Docstrings are plain text with `code`: |x|, *args and x_ mean themselves.
-        for i, line in enumerate(lines):
-            parts = line.split("`")
-            parts[::2] = [re.sub(r"([|*_\\])", r"\\\1", part) for part in parts[::2]]
-            lines[i] = "`".join(parts)
+        # Docstrings are plain text with `code`: |x|, *args and x_ mean themselves, `x`s a plural.
+        parts = "\n".join(lines).split("`")
+        parts[::2] = [re.sub(r"([|*_\\])", r"\\\1", part) for part in parts[::2]]
+        parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]
+        lines[:] = "`".join(parts).split("\n")
 
     app.connect("html-page-context", add_scripts)
     app.connect("autodoc-process-docstring", escape)
@@ -193,9 +192,8 @@ def _jupyter_book(source: Path, output: Path) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "NO_COLOR": "1"},
     )
-    log = done.stdout + done.stderr
+    log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
     if done.returncode:
         told = [line for line in log.splitlines() if re.search("WARNING|ERROR|CRITICAL", line)]
         raise BookError("jupyter-book found:\n" + "\n".join(told or log.splitlines()[-30:]))

@@ -75,7 +75,8 @@ def table(
         formatters=formatters,
         border=0,
         na_rep="",
-    ).replace(' style="text-align: right;"', "")
+    )
+    cells = cells.replace(' style="text-align: right;"', "").replace(' class="dataframe"', "")
     _display({"text/html": f'<div class="aecore-table">{cells}</div>', "text/plain": str(frame)})
     _caption(caption, runs)
 
@@ -120,7 +121,8 @@ def morph_player(
     """Displays a player of straight paths in code space, from any of `points` to any other.
 
     `points` maps a label to a code of the decoder's latent dimension. The page decodes each of the
-    `steps` images itself and draws how far each step moves the picture (mean squared difference).
+    `steps` images itself and draws how far each step moves the picture
+    (root mean square over pixels).
     """
     codes = {str(label): [float(value) for value in code] for label, code in points.items()}
     note = "The morphing player is live in the book."

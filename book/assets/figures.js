@@ -92,16 +92,18 @@
   }
 
   // On a phone a legend beside the plot would leave no plot.
-  function fit(layout, data) {
-    layout.autosize = true;
-    delete layout.width;
-    for (const menu of layout.updatemenus || []) menu.xanchor = menu.xanchor || "left";
+  function fit(layout, data, width) {
+    // Pictures keep their shape; their height was chosen for a text column of 760 pixels.
+    if (data.some((trace) => trace.type === "image") && layout.height) {
+      layout.height *= Math.min(1, width / 760);
+      return;
+    }
     if (!narrow.matches) return;
-    layout.height = Math.min(layout.height || 450, Math.max(360, window.innerWidth));
     layout.legend = Object.assign({}, layout.legend, {
-      orientation: "h", x: 0, xanchor: "left", y: -0.2, yanchor: "top",
+      orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom",
     });
-    layout.margin = Object.assign({}, layout.margin, data.every(flat) ? { l: 48, r: 12 } : { l: 0, r: 0 });
+    layout.height = Math.min(layout.height || 450, Math.max(360, window.innerWidth));
+    layout.margin = Object.assign({}, layout.margin, data.every(flat) ? { l: 40, r: 12 } : { l: 0, r: 0 });
     for (const trace of data)
       if (trace.colorbar || trace.type === "surface" || trace.type === "heatmap")
         trace.colorbar = Object.assign({}, trace.colorbar, {
@@ -113,7 +115,11 @@
   function draw(figure) {
     const plot = figure.querySelector(".aecore-plot");
     const { data, layout } = embedded(figure, "aecore-data");
-    fit(layout, data);
+    // Several plots side by side keep a width to be read at, and scroll in their own box.
+    if (layout.xaxis2 || data[0].type === "parcoords") plot.classList.add("wide");
+    else fit(layout, data, plot.clientWidth);
+    layout.autosize = true;
+    delete layout.width;
     if (layout.height) plot.style.height = layout.height + "px";
     if (data.every(flat)) for (const key of ["xaxis", "yaxis"]) layout[key] = layout[key] || {};
     else layout.scene = layout.scene || {};
@@ -204,7 +210,7 @@
       moves = images.slice(1).map((image, i) => {
         let sum = 0;
         image.forEach((v, p) => (sum += (v - images[i][p]) ** 2));
-        return sum / image.length;
+        return Math.sqrt(sum / image.length);
       });
       strip.replaceChildren();
       images.forEach((image, i) => {
@@ -225,7 +231,7 @@
       [...strip.children].forEach((thumb, k) => thumb.classList.toggle("here", k === i));
       [...chart.children].forEach((bar, k) => bar.classList.toggle("here", k === i - 1));
       readout.textContent = i
-        ? `image ${i + 1} of ${steps}: this step moves the picture by ${moves[i - 1].toFixed(4)} (mean squared difference)`
+        ? `image ${i + 1} of ${steps}: this step changes a pixel by ${moves[i - 1].toFixed(3)} (root mean square)`
         : `image 1 of ${steps}: the start`;
     }
     walk();
