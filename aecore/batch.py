@@ -1,0 +1,205 @@
+"""Notebooks executed one after another: all checked first, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aecore import kernels, parameters, paths
+from aecore.checks import InvalidValue
+from aecore.parameters import Values
+from aecore.progress import INTERVAL, Progress
+
+DATASET = "mnist"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one notebook: `path` is where it was put, whole or as far as it came."""
+
+    name: str
+    path: Path
+    seconds: float
+    problem: str | None = None  # None: every cell completed
+
+
+@dataclass(frozen=True)
+class _Job:
+    name: str
+    notebook: Path
+    cells: int
+    kernel: str
+    overrides: Values
+    values: Values
+
+
+def run(
+    names: Sequence[str],
+    profile: str,
+    dataset: str | None = None,
+    kernel: str | None = None,
+    overrides: Values | None = None,
+    *,
+    root: Path,
+    out: Path | None = None,
+    progress: bool = True,
+) -> list[Outcome]:
+    """Executes notebooks of `root` and puts them into `out`, by default `folder(…)`.
+
+    No `names` means all. A notebook appears there when every cell has completed; one that fails
+    is kept as `<name>.failed.ipynb` and the next one goes on. Before the first kernel starts
+    everything is checked: raises `InvalidValue`, `StoreError` or `DataError`.
+    """
+    changes = {} if dataset is None else {"dataset": dataset}
+    changes |= overrides or {}
+    with kernels.own_first():
+        jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
+        made_with = [_made_with(job) for job in jobs]
+        out = out or folder(root, profile, changes.get("dataset"))
+        out.mkdir(parents=True, exist_ok=True)
+        told = Progress(sys.stderr if progress else None, len(jobs))
+        os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
+        outcomes = []
+        for job, made in zip(jobs, made_with, strict=True):
+            told.notebook(job.name)
+            try:
+                outcomes.append(_execute(job, out, {"profile": profile, **made}, told))
+            except KeyboardInterrupt:
+                # Nobody asks the interrupted cell for its error, and asyncio would report that.
+                logging.getLogger("asyncio").disabled = True
+                safe = ", ".join(outcome.name for outcome in outcomes) or "none"
+                told.say(
+                    f"stopped in {job.name}. Finished notebooks, in {out}: {safe}. Trained models "
+                    "are stored: the same command goes on from there"
+                )
+                raise
+            told.done(outcomes[-1].seconds, outcomes[-1].problem)
+        return outcomes
+
+
+def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
+    """Where the executed notebooks of a profile are: apart for every data set but MNIST."""
+    stem = Path(dataset or DATASET).stem
+    return root / "_build" / "notebooks" / (profile if stem == DATASET else f"{profile}-{stem}")
+
+
+def notebooks(root: Path) -> list[str]:
+    """The notebooks' names in the order of the book; those not in `_toc.yml` come last."""
+    there = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+    toc = root / "_toc.yml"
+    order = re.findall(r"file: *notebooks/([\w-]+)", toc.read_text()) if toc.exists() else []
+    return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _chosen(root: Path, names: Sequence[str]) -> list[str]:
+    every = notebooks(root)
+    wanted = {Path(name).stem if name.endswith(".ipynb") else name for name in names}
+    if unknown := wanted - set(every):
+        known = ", ".join(every) or "none"
+        raise InvalidValue(f"unknown notebook {min(unknown)!r}: known are {known}")
+    return [name for name in every if name in wanted or not wanted]
+
+
+def _jobs(
+    root: Path, names: list[str], profile: str, changes: Values, kernel: str | None
+) -> list[_Job]:
+    sections = parameters.profile(root / "profiles.yaml", profile)
+    files = {name: root / "notebooks" / f"{name}.ipynb" for name in names}
+    known = {name: parameters.defaults(file) for name, file in files.items()}
+    every = sorted(set().union(*known.values()))
+    if unknown := [name for name in changes if name not in every]:
+        raise InvalidValue(
+            f"{', '.join(names)}: unknown parameter {unknown[0]!r}: known are {', '.join(every)}"
+        )
+    jobs = []
+    for name, file in files.items():
+        shared = {**sections.get("all", {}), **sections.get(name, {}), **changes}
+        own = {*known[name], *sections.get(name, {})}
+        overrides = {key: value for key, value in shared.items() if key in own}
+        values = parameters.checked(name, known[name], overrides)
+        if str(values.get("dataset", "")).endswith(".npz"):
+            values["dataset"] = str(Path(values["dataset"]).expanduser().resolve())
+        content = json.loads(file.read_text(encoding="utf-8"))
+        runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
+        overrides = {key: values[key] for key in overrides}
+        jobs.append(_Job(name, file, len(content["cells"]), runs_in, overrides, values))
+    return jobs
+
+
+def _made_with(job: _Job) -> dict[str, Any]:
+    """What the notebook will be made with; raises if kernel, store, data or device won't do."""
+    kernels.command(job.kernel)
+    from aecore.data import load
+    from aecore.store import Store
+
+    Store().check_writable()
+    data = load(job.values.get("dataset", DATASET))
+    classes = 1 + int(data.test_labels.max())
+    parameters.checked_with_data(job.name, job.values, len(data.test_labels), classes)
+    made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
+    return {"dataset": data.name, "commit": paths.commit(), **made}
+
+
+def _execute(job: _Job, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
+    import nbformat
+    import papermill
+
+    accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
+    started, clock, problem = datetime.now(UTC), time.perf_counter(), None
+    with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as place:
+        draft = Path(place) / accepted.name
+        try:
+            papermill.execute_notebook(
+                _as_template(job.notebook),
+                _as_template(draft),
+                job.overrides,
+                kernel_name=job.kernel,
+                progress_bar=False,
+                stderr_file=told,
+                coalesce_streams=True,
+                config=kernels.private(),
+                on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
+            )
+        except papermill.PapermillExecutionError as error:
+            problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+        except Exception as error:  # a dead kernel, a full disk: the other notebooks can still run
+            problem = f"{type(error).__name__}: {error}"
+        seconds = round(time.perf_counter() - clock, 1)
+        if not draft.exists():
+            return Outcome(job.name, job.notebook, seconds, problem)
+        executed = nbformat.read(draft, as_version=4)
+        if problem is None and not _completed(executed):
+            problem = "not every cell was executed"
+        executed.metadata["aecore"] = {
+            **made,
+            "parameters": job.values,
+            "overrides": job.overrides,
+            "seconds": seconds,
+            "started": started.isoformat(timespec="seconds"),
+        }
+        nbformat.write(executed, draft)
+        os.replace(draft, failed if problem else accepted)
+        # What an earlier run left would pass for the result of this one.
+        (accepted if problem else failed).unlink(missing_ok=True)
+    return Outcome(job.name, failed if problem else accepted, seconds, problem)
+
+
+def _as_template(path: Path) -> str:
+    """`path` as papermill wants it: it takes what stands in braces for a placeholder."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _completed(executed: Any) -> bool:
+    code = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
+    return all(cell.metadata.papermill.status == "completed" for cell in code)

@@ -1,0 +1,141 @@
+"""The `aecore` command: data, run, book."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from aecore import __version__
+from aecore.checks import InvalidValue
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    0: done; 1: a notebook failed; 2: it can't be done, told in one line; 130: Ctrl-C.
+    """
+    warnings.showwarning = _warn
+    try:
+        given = _parser().parse_args(arguments)
+        return given.command(given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        # An error of a class of this package is the person's to mend, any other one is a bug.
+        if not type(error).__module__.startswith("aecore."):
+            raise
+        print(f"aecore: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def project() -> Path:
+    """The folder of notebooks and profiles: the working folder or above it, else the checkout."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        if (folder / "profiles.yaml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise InvalidValue(f"no folder with profiles.yaml and notebooks/ at {here} or above it")
+
+
+def _data(given: argparse.Namespace) -> int:
+    from aecore.data import fetch, load
+
+    named = not given.dataset.endswith(".npz")
+    place, source = fetch(given.dataset) if named else (Path(given.dataset), "already on disk")
+    data = load(given.dataset)
+    size = " × ".join(str(side) for side in data.train_images.shape[1:])
+    counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
+    print(f"{data.name}: {counts} of {size}, verified\nfolder: {place}\nsource: {source}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    from aecore import batch, parameters
+
+    overrides = dict(parameters.parse(setting) for setting in given.set)
+    outcomes = batch.run(
+        given.names, given.profile, given.dataset, given.kernel, overrides, root=project()
+    )
+    width = max((len(outcome.name) for outcome in outcomes), default=0)
+    for outcome in outcomes:
+        state = "failed" if outcome.problem else "done"
+        print(f"{outcome.name:{width}}  {state:6}  {outcome.seconds:7.1f} s  {outcome.path}")
+    return FAILED if any(outcome.problem for outcome in outcomes) else 0
+
+
+def _book(given: argparse.Namespace) -> int:
+    from aecore import batch, book, parameters
+
+    root = project()
+    parameters.profile(root / "profiles.yaml", given.profile)
+    executed = batch.folder(root, given.profile, given.dataset)
+    if not any(executed.glob("*.ipynb")):
+        raise InvalidValue(
+            f"no executed notebooks in {executed}: make them with "
+            f"aecore run --profile {given.profile}"
+            + (f" --dataset {given.dataset}" if given.dataset else "")
+        )
+    page = book.compile(executed, root)
+    print(f"the book is made; open it in a browser:\n{page.resolve().as_uri()}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"aecore: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="aecore", description="Run the notebooks and make the book.")
+    parser.add_argument("--version", action="version", version=f"aecore {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="fetch and verify a data set, and say from where")
+    data.set_defaults(command=_data)
+    _add_dataset(data, "mnist")
+
+    run = commands.add_parser("run", help="execute notebooks")
+    run.set_defaults(command=_run)
+    run.add_argument("names", nargs="*", metavar="NAME", help="notebooks; default: all")
+    _add_profile(run)
+    _add_dataset(run)
+    run.add_argument("--kernel", metavar="K", help="Jupyter kernel; default: this Python")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a notebook parameter, as in --set latent_dims=[1,2,4]",
+    )
+
+    book = commands.add_parser("book", help="make the HTML book of the executed notebooks")
+    book.set_defaults(command=_book)
+    _add_profile(book)
+    _add_dataset(book)
+    return parser
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--profile", default="quick", metavar="P", help="one of profiles.yaml; default: quick"
+    )
+
+
+def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--dataset", default=default, metavar="D", help="mnist, fashion_mnist or an .npz file"
+    )
+
+
+def _warn(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"aecore: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The Jupyter kernels that notebooks run in, and what they have."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from aecore.checks import InvalidValue
+
+PACKAGES = ("aecore", "torch", "torchvision", "numpy", "scikit-learn", "plotly", "papermill")
+PROBE = (
+    "import json, sys; from aecore.kernels import environment;"
+    "print(json.dumps(environment(sys.argv[1])))"
+)
+
+
+@contextmanager
+def own_first() -> Iterator[None]:
+    """Within it, the kernel `python3` is this interpreter, whatever else is called so."""
+    from ipykernel.kernelspec import write_kernel_spec
+
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "kernels").mkdir()
+        write_kernel_spec(Path(place) / "kernels" / "python3")
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (place, before)))
+        try:
+            yield
+        finally:
+            os.environ.pop("JUPYTER_PATH")
+            if before is not None:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def private() -> Any:
+    """The setting that lets nobody else on this machine listen to a kernel or talk to it."""
+    import zmq
+    from traitlets.config import Config
+
+    policy = "auto" if zmq.has("curve") else "disabled"
+    return Config(KernelManager={"transport_encryption": policy})
+
+
+def command(kernel: str) -> list[str]:
+    """The command that starts a kernel; raises `InvalidValue` with the known ones' names."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        return KernelSpecManager().get_kernel_spec(kernel).argv
+    except NoSuchKernel:
+        known = ", ".join(sorted(KernelSpecManager().find_kernel_specs()))
+        raise InvalidValue(f"unknown kernel {kernel!r}: known are {known}") from None
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The device that `device` stands for here, and the versions of what results depend on."""
+    from aecore.training import resolve_device
+
+    versions = {"python": platform.python_version()}
+    return {
+        "device": str(resolve_device(device)),
+        "versions": versions | {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+@cache
+def environment_of(kernel: str, device: str) -> dict[str, Any]:
+    """`environment` as a kernel sees it; raises `InvalidValue` if it can't run aecore."""
+    words = command(kernel)
+    # Jupyter takes a bare "python" for the interpreter that it runs in itself.
+    if words[0] == sys.executable or words[0] in ("python", "python3"):
+        return environment(device)
+    try:
+        start = words[: words.index("-m")]
+        done = subprocess.run(
+            [*start, "-c", PROBE, device], capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        raise InvalidValue(f"the kernel {kernel!r} can't run aecore: {said[-1]}") from None
