@@ -168,7 +168,8 @@ def _execute(job: _Job, out: Path, made: dict[str, Any], told: Progress) -> Outc
                 progress_bar=False,
                 stderr_file=told,
                 coalesce_streams=True,
-                config=kernels.private(),
+                # The kernel's own log tells of its port and of the signal that ends it.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
             )
         except papermill.PapermillExecutionError as error:

@@ -42,15 +42,6 @@ def own_first() -> Iterator[None]:
                 os.environ["JUPYTER_PATH"] = before
 
 
-def private() -> Any:
-    """The setting that lets nobody else on this machine listen to a kernel or talk to it."""
-    import zmq
-    from traitlets.config import Config
-
-    policy = "auto" if zmq.has("curve") else "disabled"
-    return Config(KernelManager={"transport_encryption": policy})
-
-
 def command(kernel: str) -> list[str]:
     """The command that starts a kernel; raises `InvalidValue` with the known ones' names."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel

@@ -1,0 +1,166 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from command import COMMAND, aecore
+
+from aecore import batch
+
+SAYS = """
+import sys
+print(sys.executable)
+print("half\\rwhole", file=sys.stderr)
+n + 1
+"""
+
+
+def write(root: Path, name: str, dataset: str, *cells: str) -> None:
+    head = nbformat.v4.new_code_cell(f"dataset = {dataset!r}\nn = 1", id="head")
+    head.metadata.tags = ["parameters"]
+    body = [nbformat.v4.new_code_cell(cell.strip(), id=f"c{i}") for i, cell in enumerate(cells)]
+    page = nbformat.v4.new_notebook(cells=[head, *body])
+    page.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python"}
+    (root / "notebooks").mkdir(parents=True, exist_ok=True)
+    nbformat.write(page, root / "notebooks" / f"{name}.ipynb")
+
+
+def project(root: Path, names: list[str]) -> Path:
+    chapters = [{"file": f"notebooks/{name}"} for name in names]
+    (root / "_toc.yml").write_text(yaml.safe_dump({"parts": [{"chapters": chapters}]}))
+    (root / "profiles.yaml").write_text("small: {all: {n: 2}, third: {n: 3}}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, tiny):
+    """A batch of four notebooks of which two fail, in a folder with traps around it."""
+    root = tmp_path_factory.mktemp("a {n} project")
+    write(root, "third", tiny, SAYS)
+    write(root, "broken", tiny, "n", "raise ValueError('too late')", "n")
+    write(root, "dead", tiny, "import os\nos._exit(3)")
+    write(root, "first", tiny, SAYS)
+    project(root, ["first", "broken", "dead", "third"])
+    out = root / "_build" / "notebooks" / "small-tiny"
+    out.mkdir(parents=True)
+    (out / "broken.ipynb").write_text("of an earlier run")
+    (out / "first.failed.ipynb").write_text("of an earlier run")
+    false_kernel = root / "jupyter" / "kernels" / "python3"
+    false_kernel.mkdir(parents=True)
+    spec = {"argv": ["/bin/false"], "display_name": "Python", "language": "python"}
+    (false_kernel / "kernel.json").write_text(json.dumps(spec))
+    before = {path.name: path.read_bytes() for path in (root / "notebooks").iterdir()}
+    done = aecore(
+        "run",
+        "--profile",
+        "small",
+        "--dataset",
+        tiny,
+        cwd=root,
+        AECORE_HOME=str(root / "home"),
+        JUPYTER_PATH=str(root / "jupyter"),
+    )
+    after = {path.name: path.read_bytes() for path in (root / "notebooks").iterdir()}
+    assert after == before
+    return done, out
+
+
+def outputs(path: Path) -> str:
+    page = nbformat.read(path, as_version=4)
+    return json.dumps([cell.get("outputs", []) for cell in page.cells])
+
+
+def test_notebooks_that_complete_are_there_and_nothing_else(ran):
+    _, out = ran
+    names = ["broken.failed.ipynb", "dead.failed.ipynb", "first.ipynb", "third.ipynb"]
+    assert sorted(path.name for path in out.iterdir()) == names
+
+
+def test_the_exit_status_and_the_summary_tell_of_the_failures(ran):
+    done, out = ran
+    assert done.returncode == 1
+    rows = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert rows == [["first", "done"], ["broken", "failed"], ["dead", "failed"], ["third", "done"]]
+    assert str(out / "broken.failed.ipynb") in done.stdout
+
+
+def test_progress_tells_notebooks_errors_and_what_the_notebooks_say(ran):
+    lines = ran[0].stderr.splitlines()
+    assert "[1/4] first" in lines
+    assert "  whole" in lines
+    assert "[2/4] broken: failed: cell 4: ValueError: too late" in lines
+    assert any(line.startswith("[3/4] dead: failed: ") for line in lines)
+    assert all(line.startswith(("[", "  ")) for line in lines)
+
+
+def test_a_failed_notebook_keeps_what_ran_before(ran):
+    assert "too late" in outputs(ran[1] / "broken.failed.ipynb")
+
+
+def test_python3_is_the_interpreter_that_runs_aecore(ran):
+    assert sys.executable in outputs(ran[1] / "first.ipynb")
+
+
+def test_an_executed_notebook_says_what_it_was_made_with(ran, tiny):
+    page = nbformat.read(ran[1] / "third.ipynb", as_version=4)
+    nbformat.validate(page)
+    made = page.metadata.aecore
+    assert made.profile == "small"
+    assert made.dataset == "tiny"
+    assert made.parameters == {"dataset": tiny, "n": 3}
+    assert made.overrides == {"dataset": tiny, "n": 3}
+    assert made.device.split(":")[0] in ("cpu", "cuda")
+    assert made.versions.torch.startswith("2.")
+    assert made.seconds > 0
+    assert made.started.startswith("20")
+    assert '"text/plain": "4"' in outputs(ran[1] / "third.ipynb")
+
+
+def test_the_order_is_the_book_s_and_others_come_last(tmp_path):
+    for name in ("b", "c", "a"):
+        write(tmp_path, name, "mnist")
+    assert batch.notebooks(project(tmp_path, ["c", "missing", "b"])) == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [(None, "quick"), ("mnist", "quick"), ("fashion_mnist", "quick-fashion_mnist")],
+)
+def test_each_data_set_has_a_folder_of_its_own(tmp_path, dataset, name):
+    assert batch.folder(tmp_path, "quick", dataset) == tmp_path / "_build" / "notebooks" / name
+
+
+def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, tiny):
+    write(tmp_path, "first", tiny, "n")
+    waits = "import os, sys, time\nprint(f'kernel={os.getpid()}', file=sys.stderr)\ntime.sleep(99)"
+    write(tmp_path, "second", tiny, waits)
+    project(tmp_path, ["first", "second"])
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        running = subprocess.Popen(
+            [*COMMAND, "run", "--profile", "small"],
+            cwd=tmp_path,
+            env={**os.environ, "AECORE_HOME": str(tmp_path / "home")},
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while "kernel=" not in said.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(timeout=30) == 130
+    lines = said.read_text().splitlines()
+    assert "first" in lines[-1].partition("Finished notebooks")[2]
+    assert "Traceback" not in said.read_text()
+    out = tmp_path / "_build" / "notebooks" / "small"
+    assert [path.name for path in out.iterdir()] == ["first.ipynb"]
+    (kernel,) = [int(line.split("=")[1]) for line in lines if line.startswith("  kernel=")]
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
