@@ -51,7 +51,9 @@ def compile(executed: Path, root: Path) -> Path:
     with FileLock(build / "book.lock"):
         names = _sections(root)
         pages = {name: page for name in names if (page := _complete(executed / f"{name}.ipynb"))}
-        edition = _Edition(root, executed.name, names, pages)
+        made = [page.metadata.get("aecore", {}) for page in pages.values()]
+        profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
+        edition = _Edition(root, profile, names, pages)
         _check_claims(edition)
         source = build / "source"
         shutil.rmtree(source, ignore_errors=True)
@@ -162,9 +164,10 @@ def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> N
         tags = cell.metadata.setdefault("tags", [])
         if cell.cell_type == "code" and "remove-input" not in tags:
             tags.append("hide-input")
-    if parameters := page.metadata.get("aecore", {}).get("parameters"):
-        values = shlex.quote(json.dumps(parameters))
-        command = f"papermill notebooks/{name}.ipynb out.ipynb -y {values}"
+    if made := page.metadata.get("aecore", {}):
+        command = f"papermill notebooks/{name}.ipynb out.ipynb"
+        if changed := made.get("overrides"):
+            command += f" -y {shlex.quote(json.dumps(changed))}"
         note = f"## Run this page again\n\n```bash\n{command}\n```"
         page.cells.append(nbformat.v4.new_markdown_cell(note))
     nbformat.write(page, path)
@@ -220,7 +223,7 @@ def _distinct(edition: _Edition, field: str) -> str:
 
 def _facts(edition: _Edition) -> str:
     facts = [f"Profile <strong>{html.escape(edition.profile)}</strong>"]
-    for field, form in (("dataset", "data {}"), ("device", "{}"), ("commit", "commit {:.8}")):
+    for field, form in (("dataset", "data {}"), ("device", "{}"), ("commit", "commit {}")):
         if text := _distinct(edition, field):
             facts.append(form.format(html.escape(text)))
     return " · ".join(facts)
@@ -296,8 +299,8 @@ def _fill_made(edition: _Edition, _: str) -> str:
     return f"{_table(['', ''], facts)}\n\n## Page by page\n\n{pages}"
 
 
-def _fill_api(edition: _Edition, modules: str) -> str:
-    there = [name for name in modules.split() if (edition.root / f"aecore/{name}.py").exists()]
+def _fill_api(_: _Edition, modules: str) -> str:
+    there = [name for name in modules.split() if Path(__file__).with_name(f"{name}.py").exists()]
     return "\n\n".join(
         f"## {name}\n\n```{{eval-rst}}\n.. automodule:: aecore.{name}\n   :members:\n```"
         for name in there

@@ -203,12 +203,10 @@ def _provenance(runs: list[Any]) -> str:
         f"{len(keys)} {'run' if len(keys) == 1 else 'runs'}, "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
     ]
-    for field, form in (("device", "{}"), ("torch", "torch {}"), ("commit", "commit {:.8}")):
+    for field, form in (("device", "{}"), ("torch", "torch {}"), ("commit", "commit {}")):
         values = dict.fromkeys(str(entry[field]) for entry in made if entry.get(field))
         if values:
-            facts.append(
-                form.format(", ".join(values) if field != "commit" else next(iter(values)))
-            )
+            facts.append(form.format(", ".join(values)))
     line = _escape(" · ".join(facts))
     codes = " ".join(f"<code>{_escape(key)}</code>" for key in keys)
     if len(keys) <= _KEYS_SHOWN:

@@ -1,0 +1,253 @@
+"""The built book in a browser: every page as a reader without a network opens it from a folder."""
+
+import io
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import yaml
+from chromium import chromium
+from PIL import Image
+
+from aecore import batch, book, display
+
+ROOT = Path(__file__).parent.parent
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+MAX_WEIGHT = 1_500_000  # bytes of a page without the libraries that all pages share
+DARK_AND_LIGHT = ("dark", "light")
+PLOTS = ".aecore-figure, .aecore-morph"
+
+CONTRAST = """(selector) => {
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = (rgb) => rgb.slice(0, 3)
+    .map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const color = numbers(getComputedStyle(node).backgroundColor);
+      if (color.length < 4 || color[3] === 1) return luminance(color);
+    }
+    return 1;
+  };
+  return [...document.querySelectorAll(selector)]
+    .filter((node) => node.textContent.trim() && node.checkVisibility())
+    .map((node) => {
+      const style = getComputedStyle(node);
+      const ink = luminance(numbers(node instanceof SVGElement ? style.fill : style.color));
+      const page = behind(node);
+      return [(Math.max(ink, page) + 0.05) / (Math.min(ink, page) + 0.05), node.textContent];
+    })
+    .sort((a, b) => a[0] - b[0])[0] || null;
+}"""
+
+
+@pytest.fixture(scope="module")
+def built_book(tmp_path_factory):
+    """The folder of the pages made of the smoke profile."""
+    root = tmp_path_factory.mktemp("book")
+    outcomes = batch.run([], "smoke", root=ROOT, out=root / "smoke", progress=False)
+    assert not [outcome.problem for outcome in outcomes if outcome.problem]
+    _project(root)
+    return book.compile(root / "smoke", root).parent
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a page with the network cut; returns it and the list of what went wrong on it."""
+    contexts = []
+
+    def open_page(path, **options):
+        wrong = []
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+
+        def judge(route):
+            if route.request.url.startswith(("file:", "data:", "blob:")):
+                return route.continue_()
+            wrong.append(f"asked for {route.request.url}")
+            return route.abort()
+
+        context.route("**", judge)
+        page = context.new_page()
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.goto(path.as_uri())
+        return page, wrong
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, capsys):
+    path = built_book / f"{name}.html"
+    weight = path.stat().st_size
+    with capsys.disabled():
+        print(f"\n{name}: {weight / 1e3:.0f} kB", end=" ")
+    assert weight < MAX_WEIGHT
+
+    page, wrong = visit(path, viewport={"width": 1280, "height": 900})
+    for figure in page.locator(PLOTS).all():
+        figure.scroll_into_view_if_needed()
+        figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+        assert _ink(figure.screenshot()) > 0.02
+    assert page.locator(".aecore-image").count() == page.locator(".aecore-image[width]").count()
+    if "$" in _prose(name):
+        page.locator("mjx-container svg").first.wait_for()
+        assert page.locator("mjx-container").count() == page.locator("mjx-container svg").count()
+
+    for theme in DARK_AND_LIGHT:
+        page.evaluate("(theme) => (document.documentElement.dataset.theme = theme)", theme)
+        page.wait_for_timeout(300)
+        for text in (".bd-article p, .bd-article td, .bd-article th, summary", ".xtick text"):
+            worst = page.evaluate(CONTRAST, text)
+            assert worst is None or worst[0] > 4.5, (theme, worst)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_does_not_scroll_sideways_on_a_phone(built_book, visit, name):
+    phone = {"width": 390, "height": 844}
+    page, wrong = visit(built_book / f"{name}.html", viewport=phone, has_touch=True)
+    for figure in page.locator(PLOTS).all():
+        figure.scroll_into_view_if_needed()
+        figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert wrong == []
+
+
+def test_first_page_is_the_introduction(built_book, visit):
+    page, wrong = visit(built_book / "index.html")
+    page.wait_for_url("**/intro.html")
+    assert page.locator(".bd-article .aecore-edition").inner_text().startswith("Profile smoke")
+    assert wrong == []
+
+
+def test_search_finds_a_word_from_a_folder(built_book, visit):
+    page, wrong = visit(built_book / "book" / "run.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("papermill")
+    page.keyboard.press("Enter")
+    page.locator("#search-results li a").first.wait_for()
+    titles = page.locator("#search-results li a").all_inner_texts()
+    assert "How to run it" in titles
+    assert wrong == []
+
+
+def test_pointing_at_the_surface_draws_what_is_decoded_there(built_book, visit):
+    page, wrong = visit(built_book / "notebooks" / "surface.html")
+    figure = page.locator(".aecore-figure", has=page.locator(".aecore-decoder")).first
+    figure.scroll_into_view_if_needed()
+    figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+    image = figure.locator(".aecore-decoded canvas")
+    at, pixels = figure.locator("output").inner_text(), "(canvas) => canvas.toDataURL()"
+    before = image.evaluate(pixels)
+    box = figure.locator(".aecore-plot").bounding_box()
+    for share in (0.5, 0.55, 0.6, 0.65):
+        page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] * 0.6, steps=4)
+        page.wait_for_timeout(300)
+    assert figure.locator("output").inner_text() != at
+    assert image.evaluate(pixels) != before
+    assert wrong == []
+
+
+def test_only_pages_that_draw_load_plotly(built_book):
+    loads = [name for name in PAGES if "plotly.min.js" in (built_book / f"{name}.html").read_text()]
+    assert "book/run" not in loads
+    assert "notebooks/surface" in loads
+
+
+def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path):
+    _small_project(tmp_path, ["there", "missing"])
+    executed = tmp_path / "smoke"
+    _write(executed / "there.ipynb", {"text/html": "<p>first</p>", display.PLOTLY: {}})
+    page = book.compile(executed, tmp_path).parent / "notebooks" / "there.html"
+    assert "first" in page.read_text()
+    stub = page.with_name("missing.html").read_text()
+    assert "This section was not run" in stub
+    assert "aecore run missing" in stub
+
+    _write(executed / "there.ipynb", {"application/x-unknown": "second"})
+    with pytest.raises(book.BookError, match="unknown output mime type: application/x-unknown"):
+        book.compile(executed, tmp_path)
+    assert "first" in page.read_text()
+
+
+def test_in_the_paper_profile_a_claim_that_does_not_hold_fails_the_book(tmp_path):
+    _small_project(tmp_path, ["there"])
+    record = {"name": "low", "text": "The error is low.", "holds": False}
+    _write(tmp_path / "paper" / "there.ipynb", {display.CLAIM: record, "text/html": "no"})
+    with pytest.raises(book.BookError, match=r"there: The error is low\."):
+        book.compile(tmp_path / "paper", tmp_path)
+
+
+def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
+    bundles = []
+    monkeypatch.setattr(display, "_display", bundles.append)
+    figure = go.Figure(go.Scatter(x=np.linspace(0, 1, 2000), y=[None, np.nan]))
+    figure.update_layout(title="</script><b>")
+    display.show(figure, "<i>caption</i>", alt='"quoted" <alt>', name="name")
+    drawn, caption = bundles
+    markup = drawn["text/html"]
+    assert markup.count("</script>") == 1
+    assert 'aria-label="&quot;quoted&quot; &lt;alt&gt;"' in markup
+    assert "&lt;i&gt;caption&lt;/i&gt;" in caption["text/html"]
+    data = json.loads(re.search(r'json" class="aecore-data">(.*?)</script>', markup)[1])
+    assert data["layout"]["title"]["text"] == "</script><b>"
+    assert data["data"][0]["x"]["dtype"] == "f4"
+    assert data["data"] == drawn[display.PLOTLY]["data"]
+
+
+def _project(root):
+    shutil.copytree(ROOT / "book", root / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, root)
+
+
+def _small_project(root, names):
+    """A book of one prose page and notebooks called `names`."""
+    _project(root)
+    for path in (root / "book").glob("*.md"):
+        path.unlink()
+    (root / "book" / "intro.md").write_text("# Introduction\n\nText.\n")
+    chapters = [{"file": f"notebooks/{name}"} for name in names]
+    toc = {"format": "jb-book", "root": "book/intro", "parts": [{"chapters": chapters}]}
+    (root / "_toc.yml").write_text(yaml.safe_dump(toc))
+
+
+def _write(path, data):
+    """An executed notebook with one output."""
+    path.parent.mkdir(exist_ok=True)
+    cell = nbformat.v4.new_code_cell("1")
+    cell.outputs = [nbformat.v4.new_output("display_data", data)]
+    title = nbformat.v4.new_markdown_cell("# There")
+    nbformat.write(nbformat.v4.new_notebook(cells=[title, cell]), path)
+
+
+def _prose(name):
+    if name.startswith("book/"):
+        return (ROOT / f"{name}.md").read_text()
+    cells = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def _ink(png):
+    """The share of pixels that are not of the commonest color."""
+    pixels = Image.open(io.BytesIO(png)).convert("RGB").get_flattened_data()
+    return 1 - Counter(pixels).most_common(1)[0][1] / len(pixels)
