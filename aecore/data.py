@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from aecore.checks import InvalidValue
 from aecore.paths import home
 
 DATASETS = ("mnist", "fashion_mnist")
@@ -112,15 +113,22 @@ def split(n: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
 
     `validation` in [0, 1) is the fraction drawn at random for validation, rounded to whole rows;
     with 0 the second tensor is empty. A function of its arguments only.
-    Raises `ValueError` where one of the two parts would be empty against the request.
+    Raises `InvalidValue` where one of the two parts would be empty against the request.
     """
     if not 0 <= validation < 1:
-        raise ValueError(f"validation={validation}: permitted is a fraction in [0, 1)")
+        raise InvalidValue(f"validation={validation!r} is not allowed: must be in [0, 1)")
     held_out = round(n * validation)
     if n < 1 or held_out == n or (validation > 0 and held_out == 0):
-        raise ValueError(f"n={n}, validation={validation}: leaves an empty part")
+        raise InvalidValue(
+            f"validation={validation:g} is not allowed: it leaves a part of {n} images empty"
+        )
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return rows[held_out:].sort().values, rows[:held_out].sort().values
+
+
+def one_of_each(labels: Tensor) -> Tensor:
+    """Row numbers (K,) of the first image of each class in `labels` (N,), in order of classes."""
+    return torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])
 
 
 @lru_cache(maxsize=len(DATASETS))

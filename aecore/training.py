@@ -70,10 +70,6 @@ class Training:
     def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
         images = data.train_images[: spec.train_images]
         rows, held_out = split(len(images), spec.validation, spec.split_seed)
-        if len(rows) == 0:
-            raise InvalidValue(
-                f"validation={spec.validation:g} is not allowed: no training image is left"
-            )
         self.spec = spec
         self.device = torch.device(device)
         self.images = images[rows].to(self.device)  # uint8 (N, C, H, W)

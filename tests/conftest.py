@@ -1,0 +1,37 @@
+"""What several tests share: a small data set and stores of their own."""
+
+import numpy as np
+import pytest
+
+from aecore.store import Store
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> str:
+    """The path of a small .npz data set: 300 + 60 images of 12 x 12 with a bright bar each."""
+    random = np.random.default_rng(0)
+
+    def images(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 3
+        pixels = random.integers(0, 40, (count, 12, 12))
+        for image, label in zip(pixels, labels, strict=True):
+            image[3 * label + 1 : 3 * label + 4, random.integers(0, 5) :] += 200
+        return pixels.astype(np.uint8), labels
+
+    train_images, train_labels = images(300)
+    test_images, test_labels = images(60)
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    np.savez(
+        path,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+    )
+    return str(path)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """An empty store of its own, without published layers."""
+    return Store(tmp_path / "store", layers=())

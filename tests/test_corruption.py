@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+
+from aecore.corruption import GaussianNoise, Occlusion, from_dict, to_dict
+from aecore.randomness import generator, keep_mask, permutation
+
+
+def images(count=6, height=28, width=28):
+    return torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def test_gaussian_noise_is_its_formula():
+    x = images()
+    noise = torch.empty_like(x).normal_(0.1, 0.4, generator=torch.Generator().manual_seed(7))
+    expected = np.clip(x.numpy() + noise.numpy(), 0, 1)
+    got = GaussianNoise(0.4, mean=0.1)(x, generator=torch.Generator().manual_seed(7))
+    np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def test_gaussian_noise_has_its_moments():
+    gray = torch.full((200, 1, 28, 28), 0.5)
+    noise = GaussianNoise(0.05)(gray, generator=generator(0, "test")).numpy() - 0.5
+    assert abs(noise.mean()) < 0.001
+    assert abs(noise.std() - 0.05) < 0.001
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (20, 31)])
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.2, 0.5, 1.0])
+def test_occlusion_hides_one_rectangle_of_its_size(fraction, height, width):
+    x = images(50, height, width) + 0.01  # no pixel is 0 by itself
+    hidden = Occlusion(fraction)(x, generator=generator(3, "test")).numpy() == 0
+    sides = round(np.sqrt(fraction) * height), round(np.sqrt(fraction) * width)
+    for mask in hidden[:, 0]:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert (len(rows), len(columns)) == (sides if sides[0] * sides[1] else (0, 0))
+        assert mask.sum() == sides[0] * sides[1]
+        if len(rows):
+            assert np.ptp(rows) == len(rows) - 1
+            assert np.ptp(columns) == len(columns) - 1
+
+
+def test_occlusion_reaches_every_place_equally():
+    x = torch.ones(20000, 1, 10, 10)
+    hidden = Occlusion(0.16)(x, generator=generator(0, "test")) == 0
+    first_row = hidden[:, 0].any(2).int().argmax(1).bincount(minlength=7)
+    assert len(first_row) == 7
+    assert (abs(first_row / 20000 - 1 / 7) < 0.01).all()
+
+
+def test_corruptions_leave_their_input_alone_and_repeat():
+    x = images()
+    before = x.clone()
+    for corruption in (GaussianNoise(0.5), Occlusion(0.3)):
+        first = corruption(x, generator=generator(0, "a"))
+        assert torch.equal(first, corruption(x, generator=generator(0, "a")))
+        assert not torch.equal(first, corruption(x, generator=generator(1, "a")))
+        assert from_dict(to_dict(corruption)) == corruption
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
+def test_keep_mask_has_its_rate_and_keeps_the_mean(rate):
+    like = torch.empty(64, 16, 7, 7).contiguous(memory_format=torch.channels_last)
+    mask = keep_mask(like, rate, generator=generator(0, "dropout"))
+    assert mask.stride() == like.stride()
+    values = np.unique(mask.numpy())
+    np.testing.assert_allclose(values, [0, 1 / (1 - rate)], rtol=1e-6)
+    assert abs((mask == 0).float().mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / mask.numel())
+
+
+def test_randomness_depends_on_every_argument_and_on_nothing_else():
+    def draw(*arguments):
+        return tuple(permutation(1000, generator=generator(*arguments)).tolist())
+
+    torch.manual_seed(5)
+    first = draw(0, "order", 2, 3)
+    torch.manual_seed(6)
+    assert draw(0, "order", 2, 3) == first
+    state = torch.get_rng_state()
+    others = {draw(1, "order", 2, 3), draw(0, "x", 2, 3), draw(0, "order", 3, 2), first}
+    assert len(others) == 4
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from aecore import latent
+from aecore.checks import InvalidValue
+
+# Ten points on paper: class 0 around (0, 0), class 1 around (4, 0), class 2 around (0, 6).
+CODES = torch.tensor(
+    [[-1, 0], [1, 0], [0, 1], [0, -1], [3, 0], [5, 0], [4, 0], [0, 5], [0, 7], [0, 6]],
+    dtype=torch.float32,
+)
+LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
+CENTROIDS = torch.tensor([[0.0, 0], [4, 0], [0, 6]])
+
+
+def decode(codes):
+    """Pictures of two pixels: (x, 10 y)."""
+    return (codes * torch.tensor([1.0, 10.0]))[:, None, None, :]
+
+
+def test_centroids_by_hand():
+    assert torch.equal(latent.centroids(CODES, LABELS), CENTROIDS)
+    gap = latent.centroids(CODES[:2], torch.tensor([0, 2]))
+    assert gap[1].isnan().all()
+
+
+def test_distance_surface_by_hand():
+    points = torch.tensor([[0.0, 0], [1, 0], [3, 0], [0, 2], [0, 5], [4, 1], [2.5, 1]])
+    surface = latent.distance_surface(decode, CENTROIDS, points)
+    assert surface.nearest.tolist() == [0, 0, 1, 0, 2, 1, 1]
+    # Squared distances in (x, 10 y): e.g. (0, 5) to centroid (0, 6) is 10² in the picture.
+    assert surface.distance.tolist() == [0, 1, 1, 400, 100, 100, 102.25]
+
+
+def test_adjacency_and_ridges_by_hand():
+    nearest = torch.tensor([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
+    assert latent.adjacent(nearest) == {(0, 1), (0, 2), (1, 2)}
+    assert latent.adjacent(nearest[:2]) == {(0, 1)}
+    distance = torch.tensor([[0.0, 1, 5], [0, 1, 5], [3, 4, 5]])
+    # across basins: 4, 4 (columns), 3, 3, 0 (rows); inside: 1, 1, 1, 1 (columns), 0, 0, 0 (rows)
+    assert latent.ridge_ratio(distance, nearest) == pytest.approx((14 / 5) / (4 / 7))
+
+
+def test_plane_has_a_row_for_each_y():
+    class Coder:
+        def encode(self, images):
+            return CODES
+
+        def decode(self, codes):
+            return decode(codes)
+
+    plane = latent.plane(Coder(), torch.empty(10), LABELS, 5)
+    assert plane.x.tolist() == pytest.approx([-0.8, 0.6, 2.0, 3.4, 4.8])
+    assert plane.y.tolist() == pytest.approx([-1.2, 0.9, 3.0, 5.1, 7.2])
+    for row, y in enumerate(plane.y.tolist()):
+        for column, x in enumerate(plane.x.tolist()):
+            distances = [math.dist((x, y), center) for center in CENTROIDS.tolist()]
+            nearest = int(np.argmin(distances))
+            assert plane.nearest[row, column] == nearest
+            cx, cy = CENTROIDS[nearest].tolist()
+            expected = (x - cx) ** 2 + 100 * (y - cy) ** 2
+            assert float(plane.distance[row, column]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_samples_fill_the_box_of_the_centroids():
+    samples = latent.sample_box(CENTROIDS, 2000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(samples.amin(0), torch.tensor([0.0, 0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(samples.amax(0), torch.tensor([4.0, 6]), atol=0.02, rtol=0)
+    torch.testing.assert_close(samples.mean(0), torch.tensor([2.0, 3]), atol=0.1, rtol=0)
+
+
+def test_morph_by_hand():
+    path = latent.morph(decode, CENTROIDS[0], CENTROIDS[1], 5)
+    assert path.codes.tolist() == [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0]]
+    assert path.images.shape == (5, 1, 1, 2)
+    # Each step moves one of two pixels by 1: root of the mean square is sqrt(1/2).
+    torch.testing.assert_close(path.moved, torch.full((4,), math.sqrt(0.5)))
+    assert path.unevenness == pytest.approx(1)
+    jump = latent.morph(lambda z: (z > 2).float(), CENTROIDS[0], CENTROIDS[1], 5)
+    assert jump.unevenness == pytest.approx(4)  # the whole way in one of four steps
+    with pytest.raises(InvalidValue, match="steps=1"):
+        latent.morph(decode, CENTROIDS[0], CENTROIDS[1], 1)
+
+
+def test_unevenness_of_all_pairs():
+    values = latent.unevenness(lambda z: (z[:, :1] > 2).float(), CENTROIDS, 5)
+    assert values.diagonal().isnan().all()
+    assert torch.equal(values.nan_to_num(), values.T.nan_to_num())
+    assert values[0, 1] == pytest.approx(4)

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+
+from aecore.checks import InvalidValue
+from aecore.models import build
+from aecore.spec import Spec
+
+
+def plain(model) -> tuple[nn.Sequential, nn.Sequential]:
+    """The reports' network in plain PyTorch for 28 x 28 images, with the weights of `model`."""
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 0), nn.ReLU(), nn.Flatten(),
+        nn.Linear(288, 64), nn.ReLU(), nn.Linear(64, 4),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 288), nn.ReLU(), nn.Unflatten(1, (32, 3, 3)),
+        nn.ConvTranspose2d(32, 16, 3, 2, 0), nn.ReLU(),
+        nn.ConvTranspose2d(16, 8, 3, 2, 1, 1), nn.ReLU(),
+        nn.ConvTranspose2d(8, 1, 3, 2, 1, 1), nn.Sigmoid(),
+    )  # fmt: skip
+    for ours, theirs in ((model.encoder, encoder), (model.decoder, decoder)):
+        layers = [layer for layer in theirs if hasattr(layer, "weight")]
+        for source, target in zip(ours, layers, strict=True):
+            target.load_state_dict(source.state_dict())
+    return encoder, decoder
+
+
+def test_network_is_the_reports():
+    model = build(Spec(), (1, 28, 28))
+    encoder, decoder = plain(model)
+    x = torch.rand(5, 1, 28, 28)
+    torch.testing.assert_close(model.encode(x), encoder(x))
+    torch.testing.assert_close(model(x), decoder(encoder(x)))
+    assert sum(p.numel() for p in model.parameters()) == 49_541
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 31, 45), (3, 10, 17)])
+def test_any_image_size_comes_back(shape):
+    model = build(Spec(latent_dim=3, channels=(3, 5, 7)), shape)
+    x = torch.rand(2, *shape)
+    assert model.encode(x).shape == (2, 3)
+    assert model(x).shape == x.shape
+
+
+def test_too_small_an_image_is_refused():
+    with pytest.raises(InvalidValue, match="at least 9 x 9"):
+        build(Spec(), (1, 8, 28))
+
+
+def test_initial_weights_are_pytorchs_own_distribution_and_come_from_the_seed():
+    torch.manual_seed(0)
+    encoder, decoder = plain(build(Spec(), (1, 28, 28)))
+    for layer in [*encoder, *decoder]:
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    theirs = [layer for layer in [*encoder, *decoder] if hasattr(layer, "weight")]
+    state = torch.get_rng_state()
+    model = build(Spec(), (1, 28, 28))
+    assert torch.equal(torch.get_rng_state(), state)
+    for ours, plain_layer in zip([*model.encoder, *model.decoder], theirs, strict=True):
+        bound = plain_layer.weight.abs().max()
+        assert ours.weight.abs().max() <= bound * 1.3
+        if ours.weight.numel() > 1000:
+            torch.testing.assert_close(
+                ours.weight.std(), plain_layer.weight.std(), rtol=0.1, atol=0
+            )
+    again, other = build(Spec(), (1, 28, 28)), build(Spec(seed=1), (1, 28, 28))
+    assert torch.equal(model.encoder[0].weight, again.encoder[0].weight)
+    assert not torch.equal(model.encoder[0].weight, other.encoder[0].weight)
+
+
+def test_dropout_follows_every_hidden_layer_and_no_other():
+    """With all units but 2⁻¹⁶ dropped, only biases pass, and the code and output stay undropped."""
+    model = build(Spec(), (1, 28, 28))
+    x = torch.rand(3, 1, 28, 28)
+    seen = []
+
+    def after(h):
+        seen.append(tuple(h.shape[1:]))
+        return torch.relu(h)
+
+    model.decode(model.encode(x, after), after)
+    assert seen == [(8, 14, 14), (16, 7, 7), (32, 3, 3), (64,), (64,), (288,), (16, 7, 7),
+                    (8, 14, 14)]  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    dropped = model(x, 0.9999, generator)
+    bias_only = model.decode(model.encoder[-1].bias.expand(3, -1), lambda h: h * 0)
+    torch.testing.assert_close(dropped, bias_only, rtol=0, atol=0.2)
+    torch.testing.assert_close(model(x, 0.5), model(x))

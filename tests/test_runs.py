@@ -1,0 +1,147 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aecore.checks import InvalidValue
+from aecore.runs import fit, run_key
+from aecore.spec import Spec
+from aecore.store import Store, StoreError
+
+
+def spec(tiny, **changes):
+    return Spec(dataset=tiny, epochs=2, batch_size=64, dropout=0.2, latent_dim=2).replace(**changes)
+
+
+def bits(run):
+    return {name: array.tobytes() for name, array in run.weights.items()}
+
+
+def test_fit_gives_identical_bits_alone_or_among_others(tiny, tmp_path):
+    specs = [spec(tiny, seed=seed, latent_dim=d) for seed in range(2) for d in (1, 3)]
+    together = fit(specs, store=Store(tmp_path / "a", layers=()))
+    reverse = fit(specs[::-1], store=Store(tmp_path / "b", layers=()))[::-1]
+    alone = fit([specs[2]], store=Store(tmp_path / "c", layers=()))[0]
+    assert [bits(run) for run in together] == [bits(run) for run in reverse]
+    assert bits(together[2]) == bits(alone)
+    assert len({str(bits(run)) for run in together}) == 4
+
+
+def test_fit_answers_from_the_store(tiny, store):
+    first = fit([spec(tiny), spec(tiny)], store=store)
+    assert first[0].key == first[1].key == run_key(spec(tiny))
+
+    class Refuses(ThreadPoolExecutor):
+        def submit(self, *arguments, **keywords):
+            raise AssertionError("nothing is to be trained")
+
+    again = fit([spec(tiny)], executor=Refuses(1), store=store)
+    assert bits(again[0]) == bits(first[0])
+    assert again[0].history == first[0].history
+    assert again[0].provenance["threads"] == 1
+    assert again[0].provenance["device"].startswith("cpu")
+
+
+def test_any_executor_will_do_and_its_worker_needs_no_shared_store(tiny, store):
+    with ThreadPoolExecutor(2) as executor:
+        runs = fit([spec(tiny, seed=s) for s in (0, 1)], executor=executor, store=store)
+    assert bits(runs[0]) == bits(fit([spec(tiny, seed=0)], store=store)[0])
+
+
+def test_damaged_run_is_trained_again_to_the_same_bits(tiny, store):
+    first = fit([spec(tiny)], store=store)[0]
+    weights = next(store.root.rglob("weights.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.warns(UserWarning, match="to be computed again"):
+        again = fit([spec(tiny)], store=store)[0]
+    assert bits(again) == bits(first)
+
+
+def test_bad_input_is_refused_before_training(tiny, store, tmp_path):
+    with pytest.raises(InvalidValue, match="device='gpu7'"):
+        fit([spec(tiny)], device="gpu7", store=store)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="can't be written"):
+        fit([spec(tiny)], store=Store(tmp_path / "file", layers=()))
+    small = tmp_path / "small.npz"
+    images, labels = np.zeros((4, 5, 5), np.uint8), np.zeros(4, int)
+    np.savez(small, train_images=images, test_images=images, train_labels=labels,
+             test_labels=labels)  # fmt: skip
+    with pytest.raises(InvalidValue, match="at least 9 x 9"):
+        fit([spec(str(small))], store=store)
+    assert not list(store.root.rglob("run.json"))
+
+
+def test_run_encodes_and_decodes_like_its_model(tiny, store):
+    from aecore.data import load
+
+    run, images = fit([spec(tiny)], store=store)[0], load(tiny).test_images
+    floats = images.float() / 255
+    codes = run.model.encode(floats)
+    np.testing.assert_allclose(run.encode(images), codes, rtol=1e-5)
+    np.testing.assert_allclose(run.reconstruct(floats), run.model.decode(codes), rtol=1e-5)
+
+
+SCRIPT = """
+from pathlib import Path
+import sys
+import aecore.runs
+from aecore.runs import fit
+from aecore.spec import Spec
+from aecore.store import Store
+
+aecore.runs.CHECKPOINT_SECONDS = 0.2
+data, root = sys.argv[1:]
+fit([Spec(dataset=data, epochs=150, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
+    store=Store(Path(root), layers=()))
+"""
+
+
+def start(tiny, root, script):
+    return subprocess.Popen(
+        [sys.executable, str(script), tiny, str(root)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_checkpoints(root: Path):
+    for _ in range(600):
+        found = list(root.glob("checkpoints/*.safetensors"))
+        if len(found) == 2:
+            return
+        time.sleep(0.1)
+    raise AssertionError("no checkpoints were written")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
+    """The whole process group is stopped in mid-training, after the first checkpoints."""
+    script, root = tmp_path / "script.py", tmp_path / "store"
+    script.write_text(SCRIPT)
+    process = start(tiny, root, script)
+    wait_for_checkpoints(root)
+    os.killpg(process.pid, ending)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    if ending == signal.SIGINT:
+        assert "stopped: 0 of 2 models are stored" in said
+    assert not list(root.glob("runs/*/*/run.json"))
+    specs = [
+        Spec(dataset=tiny, epochs=150, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)
+    ]
+    store = Store(root, layers=())
+    done = [len(store.read_checkpoint(run_key(s)).document["history"]) for s in specs]
+    assert all(epochs > 0 for epochs in done)
+    resumed = fit(specs, store=store)
+    whole = fit(specs, store=Store(tmp_path / "whole", layers=()))
+    assert [bits(run) for run in resumed] == [bits(run) for run in whole]
+    assert [run.history for run in resumed] == [run.history for run in whole]
+    assert not list(root.glob("checkpoints/*.safetensors"))

@@ -1,0 +1,106 @@
+import dataclasses
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from aecore.checks import InvalidValue
+from aecore.corruption import GaussianNoise, Occlusion
+from aecore.spec import Spec
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("latent_dim", 0),
+        ("latent_dim", 2.0),
+        ("latent_dim", True),
+        ("latent_dim", "4"),
+        ("learning_rate", math.nan),
+        ("learning_rate", 0),
+        ("learning_rate", math.inf),
+        ("dropout", 1),
+        ("dropout", -0.1),
+        ("weight_decay", -1e-4),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("train_images", 0),
+        ("validation", 1),
+        ("loss", "huber"),
+        ("optimizer", "lion"),
+        ("schedule", "cosine"),
+        ("seed", -1),
+        ("channels", (8, 16)),
+        ("corruption", "noise"),
+        ("dataset", ""),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_allowed(field, value):
+    with pytest.raises(InvalidValue) as error:
+        Spec(**{field: value})
+    message = str(error.value)
+    assert f"{field}={value!r}" in message
+    assert "must be" in message
+    assert "\n" not in message
+
+
+def test_combinations_that_make_no_sense_are_refused():
+    with pytest.raises(InvalidValue, match="patience=3"):
+        Spec(patience=3)
+    with pytest.raises(InvalidValue, match="momentum"):
+        Spec(momentum=0.9)
+
+
+@pytest.mark.parametrize("build", [lambda: GaussianNoise(-0.1), lambda: Occlusion(1.01)])
+def test_wrong_corruption_is_refused(build):
+    with pytest.raises(InvalidValue, match="is not allowed: must be"):
+        build()
+
+
+def test_round_trip_and_key():
+    spec = Spec(latent_dim=7, channels=(4, 4, 4), corruption=GaussianNoise(0.45), dropout=0.1)
+    again = Spec.from_dict(spec.to_dict())
+    assert again == spec
+    assert again.key("d", 1) == spec.key("d", 1)
+    others = [spec.replace(seed=1), spec.replace(corruption=Occlusion(0.45)), Spec()]
+    keys = {s.key("d", 1) for s in [spec, *others]} | {spec.key("e", 1), spec.key("d", 2)}
+    assert len(keys) == 6
+
+
+def test_key_knows_content_not_spelling():
+    assert Spec(dropout=0, learning_rate=1).key("d", 1) == Spec(
+        dropout=np.float64(0), learning_rate=np.int64(1), dataset="renamed.npz"
+    ).key("d", 1)
+
+
+def test_defaults_are_part_of_every_key():
+    """A changed default changes what stored keys mean: then `RECIPE` must go up, and this too."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Spec)}
+    assert defaults == {
+        "dataset": "mnist",
+        "train_images": None,
+        "validation": 0.0,
+        "split_seed": 0,
+        "channels": (8, 16, 32),
+        "hidden": 64,
+        "latent_dim": 4,
+        "loss": "mse",
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "momentum": 0.0,
+        "schedule": "constant",
+        "weight_decay": 0.0,
+        "dropout": 0.0,
+        "batch_size": 256,
+        "epochs": 10,
+        "patience": None,
+        "corruption": None,
+        "seed": 0,
+    }
+
+
+def test_spec_needs_no_torch():
+    code = "import aecore.spec, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,131 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from aecore import models, randomness, training
+from aecore.corruption import GaussianNoise, Occlusion
+from aecore.data import load, split
+from aecore.spec import Spec
+from aecore.training import Training, learning_rate, reproducible
+
+OPTIMIZERS = {
+    "adam": torch.optim.Adam,
+    "adamax": torch.optim.Adamax,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+def train(spec):
+    with reproducible():
+        run = Training(spec, load(spec.dataset))
+        while not run.done:
+            run.epoch()
+    return run
+
+
+def plain_loop(spec):
+    """The textbook loop: float images, no memory layout, PyTorch's own scheduler."""
+    data = load(spec.dataset)
+    rows, _ = split(len(data.train_images), spec.validation, spec.split_seed)
+    images = data.train_images[rows].float() / 255
+    model = models.build(spec, tuple(images.shape[1:]))
+    optimizer = OPTIMIZERS[spec.optimizer](
+        model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay
+    )
+    steps = spec.epochs * math.ceil(len(images) / spec.batch_size)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, spec.learning_rate, total_steps=steps, cycle_momentum=False
+    )
+    for epoch in range(spec.epochs):
+        generator = randomness.generator(spec.seed, "order", epoch)
+        order = torch.randperm(len(images), generator=generator)
+        for step, start in enumerate(range(0, len(images), spec.batch_size)):
+            batch = images[order[start : start + spec.batch_size]]
+            generator = randomness.generator(spec.seed, "corruption", epoch, step)
+            given = spec.corruption(batch, generator=generator)
+            loss = {"mse": F.mse_loss, "l1": F.l1_loss}[spec.loss](model(given), batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+    return model
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_training_is_the_textbook_loop(tiny, optimizer):
+    spec = Spec(
+        dataset=tiny, optimizer=optimizer, schedule="one_cycle", learning_rate=3e-3, epochs=2,
+        batch_size=64, weight_decay=1e-3, validation=0.2, corruption=Occlusion(0.2),
+        loss="l1" if optimizer == "sgd" else "mse",
+    )  # fmt: skip
+    expected = plain_loop(spec).state_dict()
+    for name, value in train(spec).result().items():
+        np.testing.assert_allclose(value, expected[name].numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_learning_rate_is_pytorchs_one_cycle():
+    spec = Spec(schedule="one_cycle", learning_rate=0.02, epochs=3)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=51)
+    for step in range(51):
+        assert learning_rate(spec, step, 17) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        if step < 50:
+            scheduler.step()
+    assert learning_rate(spec.replace(schedule="constant"), 50, 17) == 0.02
+
+
+def test_recipe_golden(tiny):
+    """What one spec trains to. If this changes on purpose, `RECIPE` goes up, and the numbers."""
+    spec = Spec(
+        dataset=tiny, epochs=2, batch_size=50, learning_rate=0.01, dropout=0.1, validation=0.2,
+        corruption=GaussianNoise(0.3),
+    )  # fmt: skip
+    losses = [(row["train_loss"], row["validation_loss"]) for row in train(spec).history]
+    assert training.RECIPE == 1
+    golden = [(0.145031, 0.126217), (0.119966, 0.105160)]
+    np.testing.assert_allclose(losses, golden, rtol=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_restored_training_goes_on_to_the_same_bits(tiny, optimizer):
+    spec = Spec(
+        dataset=tiny, optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0, epochs=4,
+        dropout=0.2, batch_size=64, validation=0.2, patience=2, corruption=GaussianNoise(0.2),
+    )  # fmt: skip
+    whole = train(spec)
+    with reproducible():
+        first = Training(spec, load(tiny))
+        first.epoch()
+        first.epoch()
+        second = Training(spec, load(tiny))
+        second.restore(*first.checkpoint())
+        while not second.done:
+            second.epoch()
+    assert second.history == whole.history
+    for name, value in whole.result().items():
+        np.testing.assert_array_equal(second.result()[name], value)
+
+
+def test_early_stopping_keeps_the_best_epoch(tiny):
+    spec = Spec(dataset=tiny, epochs=60, learning_rate=0.03, batch_size=30, validation=0.2,
+                patience=3)  # fmt: skip
+    run = train(spec)
+    losses = [row["validation_loss"] for row in run.history]
+    assert len(losses) < 60, "the test needs a run that stops early"
+    assert run.best_epoch == 1 + int(np.argmin(losses)) == len(losses) - 3
+    model = models.build(spec, (1, 12, 12))
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in run.result().items()})
+    held_out = run.held_out.float() / 255
+    loss = F.mse_loss(model(held_out), held_out).item()
+    assert loss == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_divergence_ends_a_run_and_says_so(tiny):
+    run = train(Spec(dataset=tiny, optimizer="sgd", learning_rate=1e20, epochs=5, batch_size=30))
+    assert run.diverged
+    assert len(run.history) < 5
