@@ -147,8 +147,8 @@ def _stage(source: Path, edition: _Edition) -> None:
             _stage_notebook(edition.pages[name], source / "notebooks" / f"{name}.ipynb", name)
         else:
             (source / "notebooks" / f"{name}.md").write_text(
-                f"# {name.capitalize()}\n\nThis section was not run. To run it:\n\n"
-                f"```bash\naecore run {name} --profile {edition.profile}\n"
+                f"# {name.capitalize()}\n\nThis section was not run, or not to its end. To run it:"
+                f"\n\n```bash\naecore run {name} --profile {edition.profile}\n"
                 f"aecore book --profile {edition.profile}\n```\n"
             )
 
@@ -255,8 +255,8 @@ def _fill_claims(edition: _Edition, _: str) -> str:
             verdict = "✓ holds" if record["holds"] else "✗ does not hold"
             kind = "holds" if record["holds"] else "fails"
             mark = f'<span class="verdict {kind}">{verdict}</span>'
-            rows.append([html.escape(record["text"]), link, mark])
-    return _table(["statement", "section", "in this run"], rows) if rows else ""
+            rows.append([mark, html.escape(record["text"]), link])
+    return _table(["in this run", "statement", "section"], rows) if rows else ""
 
 
 def _fill_figure(edition: _Edition, wanted: str) -> str:

@@ -10,7 +10,6 @@
   const config = {
     displaylogo: false,
     displayModeBar: touch.matches ? false : "hover",
-    responsive: true,
     // The wheel belongs to the page: a reader scrolls past a surface without falling into it.
     scrollZoom: false,
     modeBarButtonsToRemove: [
@@ -104,6 +103,9 @@
     });
     layout.height = Math.min(layout.height || 450, Math.max(360, window.innerWidth));
     layout.margin = Object.assign({}, layout.margin, data.every(flat) ? { l: 40, r: 12 } : { l: 0, r: 0 });
+    // A step back, so that the axes' labels stay in the picture.
+    const eye = layout.scene && layout.scene.camera && layout.scene.camera.eye;
+    for (const key in eye) eye[key] *= 1.25;
     for (const trace of data)
       if (trace.colorbar || trace.type === "surface" || trace.type === "heatmap")
         trace.colorbar = Object.assign({}, trace.colorbar, {
@@ -132,6 +134,8 @@
       drawn.add(plot);
       if (payload) pointing(panel, plot, payload);
       figure.dataset.drawn = "true";
+      // The side bar comes and goes without the window changing its size.
+      new ResizeObserver(() => Plotly.Plots.resize(plot)).observe(figure);
     });
   }
 
