@@ -53,6 +53,13 @@ def real(
     return float(value)
 
 
+def flag(name: str, value: object) -> bool:
+    """`value` if it is True or False; raises `InvalidValue` otherwise."""
+    if not isinstance(value, bool):
+        raise InvalidValue(f"{name}={value!r} is not allowed: must be true or false")
+    return value
+
+
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     """`value` if it is one of `allowed`; raises `InvalidValue` otherwise."""
     if not isinstance(value, str) or value not in allowed:

@@ -14,21 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """x' = clip(x + n, 0, 1) with n ~ N(mean, sigma²) for every pixel.
+    """x' = x + n with n ~ N(mean, sigma²) for every pixel; with `clip`, limited to [0, 1].
 
-    Takes and returns float images (N, C, H, W) in [0, 1]; sigma ≥ 0, in units of the pixel range.
+    Takes float images (N, C, H, W) in [0, 1]; sigma ≥ 0, in units of the pixel range. Without
+    clipping the noise keeps its mean; clipping turns half of it on a black background to gray.
     """
 
     sigma: float
     mean: float = 0.0
+    clip: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", checks.real("sigma", self.sigma, 0))
         object.__setattr__(self, "mean", checks.real("mean", self.mean))
+        object.__setattr__(self, "clip", checks.flag("clip", self.clip))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         noise = images.new_empty(images.shape).normal_(self.mean, self.sigma, generator=generator)
-        return (images + noise).clamp_(0, 1)
+        noisy = images + noise
+        return noisy.clamp_(0, 1) if self.clip else noisy
 
 
 @dataclass(frozen=True)

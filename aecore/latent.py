@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import pandas as pd
 import torch
 from torch import Generator, Tensor
 
@@ -117,6 +119,16 @@ def plane(run: Coder, images: Tensor, labels: Tensor, points: int) -> Plane:
     surface = distance_surface(run.decode, centers, places)
     shape = (points, points)
     return Plane(codes, centers, x, y, surface.distance.view(shape), surface.nearest.view(shape))
+
+
+def adjacency(planes: Sequence[Plane]) -> pd.DataFrame:
+    """How often two basins touch: columns `pair`, `models` and `share` of `planes`, most first."""
+    counts = Counter(pair for plane in planes for pair in plane.adjacent)
+    rows = [
+        {"pair": f"{a} and {b}", "models": count, "share": count / len(planes)}
+        for (a, b), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return pd.DataFrame(rows, columns=["pair", "models", "share"])
 
 
 def sample_box(centroids: Tensor, count: int, *, generator: Generator) -> Tensor:

@@ -13,7 +13,7 @@ import yaml
 
 from aecore import checks
 from aecore.checks import InvalidValue
-from aecore.spec import OPTIMIZERS
+from aecore.spec import OPTIMIZERS, SCHEDULES
 
 Values = dict[str, Any]
 Check = Callable[[str, object], object]
@@ -99,10 +99,10 @@ CHECKS: dict[str, Check] = {
     "epoch_choices": _list_of(_count),
     "epoch_weights": _list_of(_positive),
     "optimizer": partial(checks.choice, allowed=OPTIMIZERS),
+    "schedule": partial(checks.choice, allowed=SCHEDULES),
     "validation": partial(checks.real, low=0, high=1, above=True, below=True),
     "latent_points": partial(checks.whole, low=2, high=500),
     "samples": partial(checks.whole, low=1, high=200),
-    "shown_seed": _index,
     "start_digit": _index,
     "end_digit": _index,
     "start_image": _index,

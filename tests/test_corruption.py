@@ -13,9 +13,11 @@ def images(count=6, height=28, width=28):
 def test_gaussian_noise_is_its_formula():
     x = images()
     noise = torch.empty_like(x).normal_(0.1, 0.4, generator=torch.Generator().manual_seed(7))
-    expected = np.clip(x.numpy() + noise.numpy(), 0, 1)
-    got = GaussianNoise(0.4, mean=0.1)(x, generator=torch.Generator().manual_seed(7))
-    np.testing.assert_array_equal(got.numpy(), expected)
+    expected = x.numpy() + noise.numpy()
+    for clip in (False, True):
+        corruption = GaussianNoise(0.4, mean=0.1, clip=clip)
+        got = corruption(x, generator=torch.Generator().manual_seed(7)).numpy()
+        np.testing.assert_array_equal(got, np.clip(expected, 0, 1) if clip else expected)
 
 
 def test_gaussian_noise_has_its_moments():

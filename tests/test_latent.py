@@ -90,3 +90,17 @@ def test_unevenness_of_all_pairs():
     assert values.diagonal().isnan().all()
     assert torch.equal(values.nan_to_num(), values.T.nan_to_num())
     assert values[0, 1] == pytest.approx(4)
+
+
+def test_adjacency_counts_models():
+    def plane(nearest):
+        nearest = torch.tensor(nearest)
+        empty = torch.empty(0)
+        return latent.Plane(empty, empty, empty, empty, torch.zeros_like(nearest), nearest)
+
+    table = latent.adjacency([plane([[0, 1], [2, 2]]), plane([[0, 0], [2, 2]])])
+    assert table.to_numpy().tolist() == [
+        ["0 and 2", 2, 1.0],
+        ["0 and 1", 1, 0.5],
+        ["1 and 2", 1, 0.5],
+    ]
