@@ -72,19 +72,21 @@ def test_run_all_in_jupyterlab_draws_figures_that_turn(lab):
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(lab, timeout=60_000)
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_selector('.jp-NotebookPanel [data-status="idle"]', timeout=60_000)
-        page.click('.lm-MenuBar-item:has-text("Run")')
-        page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
         prompts = (
             "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.innerText)"
         )
+        for _ in range(10):  # the page is there before its kernel, and until then this does nothing
+            page.click('.lm-MenuBar-item:has-text("Run")')
+            page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
+            page.wait_for_timeout(3000)
+            if set(page.evaluate(prompts)) != {"[ ]:"}:
+                break
         cells = sum(
             cell.cell_type == "code"
             for cell in nbformat.read(ROOT / "notebooks" / "surface.ipynb", as_version=4).cells
         )
-        page.wait_for_function(
-            f"{prompts}.filter(p => /\\[\\d+\\]/.test(p)).length === {cells}", timeout=180_000
-        )
+        done = f"{prompts}.filter(p => /\\[\\d+\\]/.test(p)).length === {cells}"
+        page.wait_for_function(done, timeout=180_000)
         assert page.query_selector("[data-mime-type='application/vnd.jupyter.error']") is None
         surface = page.locator(".js-plotly-plot").first
         surface.scroll_into_view_if_needed()
