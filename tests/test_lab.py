@@ -72,15 +72,12 @@ def test_run_all_in_jupyterlab_draws_figures_that_turn(lab):
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(lab, timeout=60_000)
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        page.wait_for_selector('.jp-StatusBar-TextItem:has-text("| Idle")', timeout=60_000)
+        page.click('.lm-MenuBar-item:has-text("Run")')
+        page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
         prompts = (
             "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.innerText)"
         )
-        for _ in range(10):  # the page is there before its kernel, and until then this does nothing
-            page.click('.lm-MenuBar-item:has-text("Run")')
-            page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
-            page.wait_for_timeout(3000)
-            if set(page.evaluate(prompts)) != {"[ ]:"}:
-                break
         cells = sum(
             cell.cell_type == "code"
             for cell in nbformat.read(ROOT / "notebooks" / "surface.ipynb", as_version=4).cells
