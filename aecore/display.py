@@ -6,6 +6,7 @@ the scripts of `book/assets`. Nothing here carries or asks for a library.
 
 import base64
 import html
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -57,6 +58,36 @@ def show(
     _caption(caption, runs)
 
 
+def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[Any] = ()) -> None:
+    """Displays rows of images under each other, each row with its label.
+
+    `rows` maps a label to images (N, C, H, W) in [0, 1], C = 1 or 3, clipped where they leave it.
+    `alt` says of every row what it shows.
+    """
+    longest = max(map(len, rows.values()))
+    lines = [
+        f'<div><span>{_escape(label)}</span><img src="{_strip(images)}" '
+        f'alt="{_escape(f"{label}: {alt}")}" '
+        f'style="width:{100 * len(images) / longest:.4g}%;image-rendering:pixelated"></div>'
+        for label, images in rows.items()
+    ]
+    markup = f'<figure class="aecore-pictures">{"".join(lines)}</figure>'
+    _display({"text/html": markup, "text/plain": alt})
+    _caption(caption, runs)
+
+
+def _strip(images: Any) -> str:
+    """Images (N, C, H, W) in [0, 1] side by side as a PNG in a data URL."""
+    from PIL import Image
+
+    pixels = (np.asarray(images, dtype=np.float32).clip(0, 1) * 255).round().astype(np.uint8)
+    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, 1)))  # a dark line between two
+    row = np.concatenate(list(pixels), axis=2)[:, :, :-1]  # (C, H, N (W + 1) - 1)
+    file = io.BytesIO()
+    Image.fromarray(row[0] if len(row) == 1 else row.transpose(1, 2, 0)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def table(
     frame: Any, caption: str, formats: Mapping[Any, str] | None = None, runs: Iterable[Any] = ()
 ) -> None:
@@ -65,12 +96,15 @@ def table(
     `formats` maps a column to a format of its values, such as `{"test_mse": "{:.4f}"}`.
     """
     formatters = {
-        column: (lambda value, form=form: "" if value != value else form.format(value))
+        str(column).replace("_", " "): (
+            lambda value, form=form: "" if value != value else form.format(value)
+        )
         for column, form in (formats or {}).items()
     }
     numbered = type(frame.index).__name__ == "RangeIndex"
     flat = frame if numbered or frame.index.names == [None] else frame.reset_index()
-    cells = flat.to_html(
+    shown = flat.rename(columns=lambda name: str(name).replace("_", " ")).rename_axis(columns=None)
+    cells = shown.to_html(
         index=flat is frame and not numbered,
         formatters=formatters,
         border=0,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from PIL import Image
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 from torch import Tensor
@@ -64,6 +61,7 @@ def _band(figure: go.Figure, frame: pd.DataFrame, x: str, label: str, color: str
         y=np.concatenate([mean + std, (mean - std)[::-1]]),
         fill="toself",
         fillcolor=_faint(color),
+        mode="lines",
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
@@ -143,51 +141,6 @@ def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> g
     return figure
 
 
-def image_grid(rows: Mapping[str, Tensor], columns: Sequence[str] = ()) -> go.Figure:
-    """Rows of pictures with a label each: tensors (N, C, H, W) in [0, 1], all of one shape."""
-    shape = next(iter(rows.values())).shape
-    count, _, height, width = shape
-    canvas = np.zeros((len(rows) * (height + 2), count * (width + 2), 3), dtype=np.uint8)
-    for row, images in enumerate(rows.values()):
-        pixels = (images.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).numpy()
-        for column, image in enumerate(pixels):
-            top, left = row * (height + 2) + 1, column * (width + 2) + 1
-            canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    labeled = any(rows)
-    figure = _figure(
-        height=round(760 * canvas.shape[0] / canvas.shape[1]) + (70 if columns else 40),
-        margin={"l": 90 if labeled else 8, "r": 8, "t": 32 if columns else 8, "b": 8},
-        dragmode=False,
-    )
-    figure.add_image(source=_png(canvas), hoverinfo="skip")
-    figure.update_xaxes(
-        showgrid=False,
-        side="top",
-        tickvals=[(width + 2) * (column + 0.5) for column in range(len(columns))],
-        ticktext=list(columns),
-        showticklabels=bool(columns),
-        range=[0, canvas.shape[1]],
-        constrain="domain",
-    )
-    figure.update_yaxes(
-        showgrid=False,
-        tickvals=[(height + 2) * (row + 0.5) for row in range(len(rows))],
-        ticktext=list(rows),
-        showticklabels=labeled,
-        range=[canvas.shape[0], 0],
-        constrain="domain",
-        scaleanchor="x",
-    )
-    return figure
-
-
-def _png(pixels: np.ndarray) -> str:
-    """uint8 pixels (H, W, 3) as a PNG in a data URL."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
 def distance_surface(plane: Plane) -> go.Figure:
     """D(x, y) over the plane as a surface to turn, with the centroids as orange dots."""
     z, centroids = plane.distance.numpy(), plane.centroids
@@ -223,7 +176,7 @@ def distance_surface(plane: Plane) -> go.Figure:
             "yaxis": {"title": "y"},
             "zaxis": {"title": "D(x, y)"},
             "aspectratio": {"x": 1, "y": 1, "z": 0.55},
-            "camera": {"eye": {"x": 1.1, "y": -1.4, "z": 1.0}},
+            "camera": {"eye": {"x": 0.8, "y": -1.2, "z": 1.4}},
         },
         updatemenus=[
             {
@@ -324,12 +277,10 @@ def pair_heatmap(values: np.ndarray, title: str) -> go.Figure:
         z=values.astype(np.float32),
         colorscale="Viridis",
         colorbar={"title": {"text": title, "side": "right"}, "thickness": 12},
-        hovertemplate="%{y} to %{x}: %{z:.2f}<extra></extra>",
+        hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>",
     )
-    figure.update_xaxes(title="to", type="category", showgrid=False, constrain="domain")
-    return figure.update_yaxes(
-        title="from", type="category", showgrid=False, scaleanchor="x", constrain="domain"
-    )
+    figure.update_xaxes(type="category", showgrid=False, constrain="domain")
+    return figure.update_yaxes(type="category", showgrid=False, scaleanchor="x", constrain="domain")
 
 
 def loss_by_hyperparameter(

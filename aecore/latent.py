@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import pandas as pd
 import torch
 from torch import Generator, Tensor
 
@@ -121,14 +119,15 @@ def plane(run: Coder, images: Tensor, labels: Tensor, points: int) -> Plane:
     return Plane(codes, centers, x, y, surface.distance.view(shape), surface.nearest.view(shape))
 
 
-def adjacency(planes: Sequence[Plane]) -> pd.DataFrame:
-    """How often two basins touch: columns `pair`, `models` and `share` of `planes`, most first."""
-    counts = Counter(pair for plane in planes for pair in plane.adjacent)
-    rows = [
-        {"pair": f"{a} and {b}", "models": count, "share": count / len(planes)}
-        for (a, b), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return pd.DataFrame(rows, columns=["pair", "models", "share"])
+def adjacency(planes: Sequence[Plane]) -> Tensor:
+    """Share of `planes` in which two basins touch: (K, K) in [0, 1], NaN on the diagonal."""
+    classes = len(planes[0].centroids)
+    share = torch.zeros(classes, classes)
+    for plane in planes:
+        for a, b in plane.adjacent:
+            share[a, b] += 1 / len(planes)
+    share += share.T.clone()
+    return share.fill_diagonal_(torch.nan)
 
 
 def sample_box(centroids: Tensor, count: int, *, generator: Generator) -> Tensor:

@@ -108,6 +108,8 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, cap
         figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
         assert _ink(figure.screenshot()) > 0.02
     assert page.locator(".aecore-image").count() == page.locator(".aecore-image[width]").count()
+    for picture in page.locator(".aecore-pictures img").all():
+        assert _ink(picture.screenshot()) > 0.02
     if "$" in _prose(name):
         page.locator("mjx-container svg").first.wait_for()
         assert page.locator("mjx-container").count() == page.locator("mjx-container svg").count()

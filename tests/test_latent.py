@@ -94,13 +94,8 @@ def test_unevenness_of_all_pairs():
 
 def test_adjacency_counts_models():
     def plane(nearest):
-        nearest = torch.tensor(nearest)
-        empty = torch.empty(0)
-        return latent.Plane(empty, empty, empty, empty, torch.zeros_like(nearest), nearest)
+        nearest, empty = torch.tensor(nearest), torch.empty(0)
+        return latent.Plane(empty, CENTROIDS, empty, empty, torch.zeros_like(nearest), nearest)
 
-    table = latent.adjacency([plane([[0, 1], [2, 2]]), plane([[0, 0], [2, 2]])])
-    assert table.to_numpy().tolist() == [
-        ["0 and 2", 2, 1.0],
-        ["0 and 1", 1, 0.5],
-        ["1 and 2", 1, 0.5],
-    ]
+    share = latent.adjacency([plane([[0, 1], [2, 2]]), plane([[0, 0], [2, 2]])])
+    assert share.nan_to_num(-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
