@@ -17,7 +17,8 @@ ANSWER = "application/vnd.aecore.answer+json"
 CLAIM = "application/vnd.aecore.claim+json"
 PLOTLY = "application/vnd.plotly.v1+json"
 
-_CAMERAS_AND_ZOOM = {"displaylogo": False, "responsive": True}
+# Plotly's own default is a button that uploads the chart to its maker.
+_CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
 _KEYS_SHOWN = 4
 
 
@@ -50,7 +51,7 @@ def show(
         parts.append(_script("aecore-decoder", decoder))
     _display(
         {
-            PLOTLY: {**bundle, "config": _CAMERAS_AND_ZOOM},
+            PLOTLY: {**bundle, "config": _CONFIG},
             "text/html": f'<figure class="aecore-figure"{named}>{"".join(parts)}</figure>',
             "text/plain": alt,
         }

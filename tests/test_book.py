@@ -164,6 +164,9 @@ def test_pointing_at_the_surface_draws_what_is_decoded_there(built_book, visit):
     for share in (0.5, 0.55, 0.6, 0.65):
         page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] * 0.6, steps=4)
         page.wait_for_timeout(300)
+    buttons = figure.locator(".modebar-btn").evaluate_all("all => all.map(b => b.dataset.title)")
+    assert buttons
+    assert not [title for title in buttons if "Share" in title], "a chart must not leave the page"
     assert figure.locator("output").inner_text() != at
     assert image.evaluate(pixels) != before
     assert wrong == []

@@ -9,6 +9,7 @@
 
   const config = {
     displaylogo: false,
+    showSendToCloud: false, // plotly's own default is a button that uploads the chart
     displayModeBar: touch.matches ? false : "hover",
     // The wheel belongs to the page: a reader scrolls past a surface without falling into it.
     scrollZoom: false,
