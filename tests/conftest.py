@@ -3,7 +3,21 @@
 import numpy as np
 import pytest
 
+from aecore.data import fetch
 from aecore.store import Store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory):
+    """A home for this session alone: what the user has stored neither helps nor is touched.
+
+    MNIST is taken from the user's home, and fetched into it if it is not there.
+    """
+    folder, _ = fetch("mnist")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AECORE_DATA", str(folder.parents[1]))
+        patch.setenv("AECORE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")
