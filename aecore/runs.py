@@ -30,7 +30,7 @@ from aecore.training import (
     resolve_device,
 )
 
-CHECKPOINT_SECONDS = 5.0  # the most work, beside one epoch, that a kill can cost
+CHECKPOINT_SECONDS = 1.0  # the most work, beside one epoch, that a kill can cost
 
 
 @dataclass(frozen=True)

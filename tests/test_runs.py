@@ -90,14 +90,12 @@ def test_run_encodes_and_decodes_like_its_model(tiny, store):
 SCRIPT = """
 from pathlib import Path
 import sys
-import aecore.runs
 from aecore.runs import fit
 from aecore.spec import Spec
 from aecore.store import Store
 
-aecore.runs.CHECKPOINT_SECONDS = 0.2
 data, root = sys.argv[1:]
-fit([Spec(dataset=data, epochs=100, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
+fit([Spec(dataset=data, epochs=250, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
     store=Store(Path(root), layers=()))
 """
 
@@ -128,7 +126,7 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     if ending == signal.SIGINT:
         assert "stopped: 0 of 2 models are stored" in said
     assert not list(root.glob("runs/*/*/run.json"))
-    base = Spec(dataset=tiny, epochs=100, batch_size=30, dropout=0.2)
+    base = Spec(dataset=tiny, epochs=250, batch_size=30, dropout=0.2)
     specs, store = [base.replace(latent_dim=d) for d in (1, 2)], Store(root, layers=())
     saved = [store.read_checkpoint(run_key(spec)) for spec in specs]
     assert any(entry and len(entry.document["history"]) > 0 for entry in saved)
