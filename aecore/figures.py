@@ -324,7 +324,7 @@ def loss_by_hyperparameter(
 def parallel_coordinates(
     trials: pd.DataFrame, fields: Sequence[str], logarithmic: Sequence[str] = ()
 ) -> go.Figure:
-    """Every trial as a line through its hyper-parameters and its loss, colored by the loss."""
+    """Every trial as a line through its hyper-parameters and its loss: blue is low, orange high."""
     finished = trials.dropna(subset="validation_loss")
     dimensions = []
     for field in (*fields, "validation_loss"):
@@ -341,8 +341,7 @@ def parallel_coordinates(
         dimensions=dimensions,
         line={
             "color": finished["validation_loss"].to_numpy(),
-            "colorscale": "Plasma",
-            "reversescale": True,
+            "colorscale": [[0, COLORS[0]], [1, COLORS[1]]],
         },
         labelfont={"size": 13},
     )
