@@ -41,14 +41,14 @@ def _range_of(check: Check, *, equal: bool) -> Check:
     return checked
 
 
-def _or_all(check: Check) -> Check:
+def _or_none(check: Check) -> Check:
     def checked(name: str, value: object) -> object:
         if value is None:
             return None
         try:
             return check(name, value)
         except InvalidValue as error:
-            raise InvalidValue(f"{error}, or None for all") from None
+            raise InvalidValue(f"{error}, or None") from None
 
     return checked
 
@@ -81,7 +81,7 @@ CHECKS: dict[str, Check] = {
     "seeds": _count,
     "seed": _index,
     "epochs": _count,
-    "train_images": _or_all(_count),
+    "train_images": _or_none(_count),
     "learning_rate": _positive,
     "weight_decay": _sigma,
     "dropout": _rate,
@@ -103,8 +103,8 @@ CHECKS: dict[str, Check] = {
     "validation": partial(checks.real, low=0, high=1, above=True, below=True),
     "latent_points": partial(checks.whole, low=2, high=500),
     "samples": partial(checks.whole, low=1, high=200),
-    "start_digit": _index,
-    "end_digit": _index,
+    "start_digit": _or_none(_index),
+    "end_digit": _or_none(_index),
     "start_image": _index,
     "end_image": _index,
     "steps": partial(checks.whole, low=2, high=100),
@@ -164,7 +164,8 @@ def checked_with_data(notebook: str, values: Values, test_images: int, classes: 
     for name, count in (("image", test_images), ("digit", classes)):
         for end in ("start", "end"):
             try:
-                checks.whole(f"{end}_{name}", values.get(f"{end}_{name}", 0), 0, count - 1)
+                if (value := values.get(f"{end}_{name}")) is not None:
+                    checks.whole(f"{end}_{name}", value, 0, count - 1)
             except InvalidValue as error:
                 raise InvalidValue(f"{notebook}: {error} for this data set") from None
 

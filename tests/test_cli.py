@@ -71,7 +71,7 @@ def test_bad_input_is_told_in_one_line_before_anything_runs(project, words, told
 def test_a_device_or_image_that_is_not_there_is_told_in_one_line(project, tiny):
     words = ["run", "--dataset", tiny, "--set"]
     assert "device='cuda:9'" in refused(project, *words, "device=cuda:9", "surface")
-    assert "start_digit=4" in refused(project, *words, "end_digit=1", "morphing")
+    assert "end_digit=3" in refused(project, *words, "end_digit=3", "morphing")
 
 
 def test_a_store_folder_that_cannot_be_written_is_told_in_one_line(project):
