@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -22,6 +23,10 @@ from aecore.parameters import Values
 from aecore.progress import INTERVAL, Progress
 
 DATASET = "mnist"
+
+
+class BatchError(RuntimeError):
+    """The notebooks can't be executed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def run(
 
     No `names` means all. A notebook appears there when every cell has completed; one that fails
     is kept as `<name>.failed.ipynb` and the next one goes on. Before the first kernel starts
-    everything is checked: raises `InvalidValue`, `StoreError` or `DataError`.
+    everything is checked: raises `InvalidValue`, `StoreError`, `DataError` or `BatchError`.
     """
     changes = {} if dataset is None else {"dataset": dataset}
     changes |= overrides or {}
@@ -67,7 +72,10 @@ def run(
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
         made_with = [_made_with(job) for job in jobs]
         out = out or folder(root, profile, changes.get("dataset"))
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BatchError(f"the folder {out} can't be made: {error.strerror}") from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
         outcomes = []
@@ -89,9 +97,15 @@ def run(
 
 
 def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
-    """Where the executed notebooks of a profile are: apart for every data set but MNIST."""
-    stem = Path(dataset or DATASET).stem
-    return root / "_build" / "notebooks" / (profile if stem == DATASET else f"{profile}-{stem}")
+    """Where the executed notebooks of a profile are: apart for every data set but MNIST.
+
+    The folder of a file is told from that of another file of the same name by its whole path.
+    """
+    apart = "" if dataset in (None, DATASET) else f"-{Path(dataset).stem}"
+    if apart and dataset.endswith(".npz"):
+        place = str(Path(dataset).expanduser().resolve())
+        apart += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+    return root / "_build" / "notebooks" / f"{profile}{apart}"
 
 
 def notebooks(root: Path) -> list[str]:
@@ -153,47 +167,58 @@ def _made_with(job: _Job) -> dict[str, Any]:
 
 def _execute(job: _Job, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
     import nbformat
-    import papermill
 
     accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
-    started, clock, problem = datetime.now(UTC), time.perf_counter(), None
-    with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as place:
-        draft = Path(place) / accepted.name
-        try:
-            papermill.execute_notebook(
-                _as_template(job.notebook),
-                _as_template(draft),
-                job.overrides,
-                kernel_name=job.kernel,
-                progress_bar=False,
-                stderr_file=told,
-                coalesce_streams=True,
-                # The kernel's own log tells of its port and of the signal that ends it.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-                on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
-            )
-        except papermill.PapermillExecutionError as error:
-            problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-        except Exception as error:  # a dead kernel, a full disk: the other notebooks can still run
-            problem = f"{type(error).__name__}: {error}"
-        seconds = round(time.perf_counter() - clock, 1)
-        if not draft.exists():
-            return Outcome(job.name, job.notebook, seconds, problem)
-        executed = nbformat.read(draft, as_version=4)
-        if problem is None and not _completed(executed):
-            problem = "not every cell was executed"
-        executed.metadata["aecore"] = {
-            **made,
-            "parameters": job.values,
-            "overrides": job.overrides,
-            "seconds": seconds,
-            "started": started.isoformat(timespec="seconds"),
-        }
-        nbformat.write(executed, draft)
-        os.replace(draft, failed if problem else accepted)
-        # What an earlier run left would pass for the result of this one.
-        (accepted if problem else failed).unlink(missing_ok=True)
-    return Outcome(job.name, failed if problem else accepted, seconds, problem)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    place, problem = job.notebook, None
+    try:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as folder:
+            draft = Path(folder) / accepted.name
+            problem = _papermill(job, draft, told)
+            if draft.exists():
+                executed = nbformat.read(draft, as_version=4)
+                if problem is None and not _completed(executed):
+                    problem = "not every cell was executed"
+                executed.metadata["aecore"] = {
+                    **made,
+                    "parameters": job.values,
+                    "overrides": job.overrides,
+                    "seconds": round(time.perf_counter() - clock, 1),
+                    "started": started.isoformat(timespec="seconds"),
+                }
+                nbformat.write(executed, draft)
+                place = failed if problem else accepted
+                os.replace(draft, place)
+    except (OSError, ValueError) as error:  # a full disk, a torn draft: the others can still run
+        problem, place = problem or f"{type(error).__name__}: {error}", job.notebook
+    # What an earlier run left would pass for the result of this one.
+    for earlier in {accepted, failed} - {place}:
+        earlier.unlink(missing_ok=True)
+    return Outcome(job.name, place, round(time.perf_counter() - clock, 1), problem)
+
+
+def _papermill(job: _Job, draft: Path, told: Progress) -> str | None:
+    """Executes the notebook into `draft` and returns its problem, if it has one."""
+    import papermill
+
+    try:
+        papermill.execute_notebook(
+            _as_template(job.notebook),
+            _as_template(draft),
+            job.overrides,
+            kernel_name=job.kernel,
+            progress_bar=False,
+            stderr_file=told,
+            coalesce_streams=True,
+            # The kernel's own log tells of its port and of the signal that ends it.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except Exception as error:  # a dead kernel, a full disk: the other notebooks can still run
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _as_template(path: Path) -> str:

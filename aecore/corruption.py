@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from aecore import checks
@@ -68,15 +68,20 @@ KINDS: dict[str, type[Corruption]] = {kind.__name__: kind for kind in (GaussianN
 
 
 def to_dict(corruption: Corruption) -> dict[str, Any]:
-    """The corruption as plain data, `{"kind": "GaussianNoise", "sigma": 0.45, …}`."""
-    return {"kind": type(corruption).__name__, **asdict(corruption)}
+    """The corruption as plain data without defaults, `{"kind": "Occlusion", "fraction": 0.2}`."""
+    values = {
+        field.name: getattr(corruption, field.name)
+        for field in fields(corruption)
+        if getattr(corruption, field.name) != field.default
+    }
+    return {"kind": type(corruption).__name__, **values}
 
 
 def from_dict(data: dict[str, Any]) -> Corruption:
     """The inverse of `to_dict`; raises `InvalidValue` for an unknown kind or field."""
-    fields = dict(data)
-    kind = KINDS[checks.choice("kind", fields.pop("kind", None), tuple(KINDS))]
+    values = dict(data)
+    kind = KINDS[checks.choice("kind", values.pop("kind", None), tuple(KINDS))]
     try:
-        return kind(**fields)
+        return kind(**values)
     except TypeError as error:
         raise checks.InvalidValue(f"{kind.__name__}: {error}") from None

@@ -161,6 +161,9 @@ def _load_npz(path: Path, mtime_ns: int) -> Dataset:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         raise DataError(f"{path}: train_images and test_images differ in image shape")
+    classes = np.unique(arrays["test_labels"])
+    if len(classes) != max(classes.max(), arrays["train_labels"].max()) + 1:
+        raise DataError(f"{path}: test_labels must hold every class from 0 to the last one")
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
@@ -182,6 +185,8 @@ def _labeled(where: str, images: np.ndarray, labels: np.ndarray, part: str) -> d
     if labels.min() < 0:
         raise DataError(f"{where}_labels: {labels.min()} among them; needed are integers >= 0")
     images = images if images.ndim == 4 else images[:, None]
+    if images.shape[1] not in (1, 3):
+        raise DataError(f"{where}_images: {images.shape[1]} channels; needed are 1 or 3")
     return {f"{part}_images": np.ascontiguousarray(images), f"{part}_labels": labels}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -12,9 +13,8 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from aecore import checks, randomness
 from aecore import corruption as corruptions
-from aecore import randomness
-from aecore.checks import InvalidValue
 from aecore.corruption import Corruption
 from aecore.data import Dataset, load
 from aecore.pool import Counter, run_jobs
@@ -36,7 +36,8 @@ def reconstruction_errors(
 
     Columns: `key`, `latent_dim`, `seed`, `trained_on` and `tested_on` (name of a corruption, or
     "clean"), `level` (sigma or fraction tested, 0 for clean) and `mse`: the mean over all pixels of
-    all test images of (reconstruction - clean image)². The corrupted images are the same for all.
+    all test images of (reconstruction - clean image)²; NaN for a run that diverged. The corrupted
+    images are the same for all.
     """
     store = store or Store()
     runs, test_corruptions = list(runs), list(test_corruptions)
@@ -57,6 +58,7 @@ def reconstruction_errors(
         label = f"testing {len(jobs)} {'model' if len(jobs) == 1 else 'models'}"
         for number, mse in run_jobs(_errors_job, jobs, sizes, label, executor):
             key = list(wanted)[number]
+            mse = [value if math.isfinite(value) else None for value in mse]  # JSON has no NaN
             store.write("table", key, {"run": wanted[key].key, "on": described, "mse": mse}, {})
             errors[key] = mse
     rows = [
@@ -67,7 +69,7 @@ def reconstruction_errors(
             "trained_on": name(run.spec.corruption),
             "tested_on": name(tested),
             "level": level(tested),
-            "mse": mse,
+            "mse": math.nan if mse is None else mse,
         }
         for key, run in zip(keys, runs, strict=True)
         for tested, mse in zip(test_corruptions, errors[key], strict=True)
@@ -117,46 +119,36 @@ def level(corruption: Corruption | None) -> float:
 
 
 def pca_errors(
-    data: Dataset,
-    latent_dims: Sequence[int],
-    train_images: int | None = None,
-    store: Store | None = None,
+    data: Dataset, largest: int, train_images: int | None = None, store: Store | None = None
 ) -> pd.DataFrame:
-    """Test error of principal component analysis, columns `latent_dim` and `mse`.
+    """Test error of principal component analysis for d = 1 … `largest`: `latent_dim` and `mse`.
 
     Fitted to the first `train_images` training images; the mean over pixels in [0, 1] of
-    (reconstruction - image)². Raises `InvalidValue` for more dimensions than pixels or images.
+    (reconstruction - image)². Ends earlier where there are fewer pixels or images than `largest`.
     """
     store = store or Store()
     pixels = data.train_images[:train_images].flatten(1)
-    if max(latent_dims) > min(pixels.shape):
-        raise InvalidValue(
-            f"latent_dims up to {max(latent_dims)} are not allowed: "
-            f"PCA of {len(pixels)} images of {pixels.shape[1]} pixels has {min(pixels.shape)}"
-        )
+    largest = min(checks.whole("largest", largest, 1), *pixels.shape)
     question = {
         "table": "pca",
         "version": EVALUATION,
         "data": data.digest,
         "train_images": len(pixels),
-        "latent_dims": list(latent_dims),
+        "largest": largest,
     }
     key = digest(question)
     if (entry := store.read("table", key)) is None:
         store.check_writable()
-        pca = PCA(max(latent_dims), svd_solver="covariance_eigh").fit(
-            pixels.numpy() / np.float32(255)
-        )
+        pca = PCA(largest, svd_solver="covariance_eigh").fit(pixels.numpy() / np.float32(255))
         test = data.test_images.flatten(1).numpy() / np.float32(255)
         codes = pca.transform(test)
-        errors = [
-            float(np.square(codes[:, :d] @ pca.components_[:d] + pca.mean_ - test).mean())
-            for d in latent_dims
-        ]
+        # The components are orthonormal, so each takes the mean square of its code off the error.
+        error = np.square(test - pca.mean_).sum(1).mean()
+        errors = ((error - np.square(codes).mean(0).cumsum()) / test.shape[1]).tolist()
         store.write("table", key, {**question, "mse": errors}, {})
     else:
         errors = entry.document["mse"]
-    return pd.DataFrame({"latent_dim": list(latent_dims), "mse": errors})
+    return pd.DataFrame({"latent_dim": range(1, largest + 1), "mse": errors})
 
 
 def crossings(errors: pd.DataFrame, first: str, second: str) -> list[float | None]:

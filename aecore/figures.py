@@ -123,24 +123,6 @@ def mark_level(figure: go.Figure, level: float, text: str) -> go.Figure:
     return figure.add_vline(level, line={"dash": "dot", "color": GRAY}, annotation_text=text)
 
 
-def learning_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
-    """Loss by epoch, a curve for each named history (rows with `epoch` and `train_loss`)."""
-    figure = _figure(height=340)
-    for (label, history), color in zip(histories.items(), COLORS * 10, strict=False):
-        for column, dash in (("train_loss", "solid"), ("validation_loss", "dot")):
-            rows = [row for row in history if row[column] is not None]
-            if rows:
-                figure.add_scatter(
-                    x=[row["epoch"] for row in rows],
-                    y=[row[column] for row in rows],
-                    name=f"{label}, {column.split('_')[0]}",
-                    line={"color": color, "dash": dash},
-                )
-    figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title="loss")
-    return figure
-
-
 def distance_surface(plane: Plane) -> go.Figure:
     """D(x, y) over the plane as a surface to turn, with the centroids as orange dots."""
     z, centroids = plane.distance.numpy(), plane.centroids

@@ -62,7 +62,7 @@ def _dataset(name: str, value: object) -> str:
 
 def _device(name: str, value: object) -> str:
     kind, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind not in ("auto", "cpu", "cuda", "mps", "xpu") or (number and not number.isdigit()):
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
         allowed = "auto, or a device of torch such as cpu, cuda or cuda:0"
         raise InvalidValue(f"{name}={value!r} is not allowed: must be {allowed}")
     return value
@@ -92,7 +92,7 @@ CHECKS: dict[str, Check] = {
     "occlusion_levels": _list_of(_fraction),
     "train_noise": _sigma,
     "train_occlusion": _fraction,
-    "trials": _count,
+    "trials": partial(checks.whole, low=2),
     "learning_rate_range": _range_of(_positive, equal=False),
     "weight_decay_range": _range_of(_positive, equal=False),
     "dropout_range": _range_of(_rate, equal=True),
@@ -160,7 +160,10 @@ def checked(notebook: str, known: Values, overrides: Values) -> Values:
 
 
 def checked_with_data(notebook: str, values: Values, test_images: int, classes: int) -> None:
-    """Raises `InvalidValue` for a digit or test image that the data set does not have."""
+    """Raises `InvalidValue` for a digit or test image that the data set does not have.
+
+    A path from one to itself is refused too.
+    """
     for name, count in (("image", test_images), ("digit", classes)):
         for end in ("start", "end"):
             try:
@@ -168,6 +171,11 @@ def checked_with_data(notebook: str, values: Values, test_images: int, classes: 
                     checks.whole(f"{end}_{name}", value, 0, count - 1)
             except InvalidValue as error:
                 raise InvalidValue(f"{notebook}: {error} for this data set") from None
+        start, end = values.get(f"start_{name}"), values.get(f"end_{name}")
+        if start is not None and start == end:
+            raise InvalidValue(
+                f"{notebook}: end_{name}={end} is not allowed: must differ from start_{name}"
+            )
 
 
 def parse(setting: str) -> tuple[str, Any]:

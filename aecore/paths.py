@@ -23,7 +23,7 @@ def published() -> tuple[Path, ...]:
 
 @functools.cache
 def commit() -> str | None:
-    """The checkout's commit, with a + if files differ from it; None outside of a git checkout."""
+    """The commit of the checkout, with a + if the package differs from it; None without git."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None

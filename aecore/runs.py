@@ -96,7 +96,7 @@ def fit(
         store.check_writable()
         for spec in wanted.values():
             models.blank(spec, image_shape(spec))
-        jobs = [(spec, store.root, device) for spec in wanted.values()]
+        jobs = [(spec, store, device) for spec in wanted.values()]
         sizes = [_images(spec) for spec in wanted.values()]
         names = list(wanted)
         label = f"training {len(jobs)} {'model' if len(jobs) == 1 else 'models'}"
@@ -126,13 +126,13 @@ def run_key(spec: Spec) -> str:
 
 
 def train_job(
-    spec: Spec, root: Path, device: str, counter_path: Path | None = None
+    spec: Spec, store: Store, device: str, counter_path: Path | None = None
 ) -> tuple[dict[str, Any], Arrays]:
     """Train one spec, or read it if another process just has, and return what to store.
 
     Safe to repeat and to kill: it works under a lock of its key, from its last checkpoint on.
     """
-    store, key, counter = Store(root), run_key(spec), Counter(counter_path)
+    key, counter = run_key(spec), Counter(counter_path)
     with store.lock(key):
         if (entry := store.read("run", key)) is not None:
             return entry.document, entry.arrays

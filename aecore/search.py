@@ -124,9 +124,11 @@ def summarize(runs: Sequence[Run], fields: Sequence[str]) -> tuple[pd.DataFrame,
     """`trials_table`, Spearman's ρ of each field with the loss, and what |ρ| chance stays below.
 
     ρ in [-1, 1] is the correlation of the ranks; chance is 1.96 / √(n - 1), the large-sample bound
-    that n independent pairs keep in 95 of 100 cases.
+    that n independent pairs keep in 95 of 100 cases. Raises `InvalidValue` if all but one diverged.
     """
     trials = trials_table(runs, fields)
+    if trials["validation_loss"].notna().sum() < 2:
+        raise InvalidValue("fewer than two trials came to an end: widen or lower the priors")
     finished = trials.dropna(subset="validation_loss").rank()
     correlation = finished[list(fields)].corrwith(finished["validation_loss"])
     return trials, correlation, min(1.0, 1.96 / math.sqrt(max(len(finished) - 1, 1)))

@@ -50,18 +50,23 @@ class Store:
         """The entry, or None if there is none or it is damaged.
 
         A damaged entry of the store itself is moved to `damaged/` with a warning; a damaged one of
-        a read-only layer is passed over with a warning.
+        a read-only layer is passed over with a warning. Raises `StoreError` for one that the
+        system does not let us read.
         """
         for root in (self.root, *self.layers):
             folder = _folder(root, kind, key)
             try:
                 return _read(folder, kind)
+            except NotADirectoryError:
+                continue
             except FileNotFoundError as error:
                 if not folder.exists():
                     continue
                 problem = f"{Path(error.filename).name} is missing"
-            except (OSError, ValueError, SafetensorError) as error:
+            except (ValueError, SafetensorError) as error:
                 problem = str(error)
+            except OSError as error:  # not to be read now is not damaged
+                raise StoreError(f"the store entry {folder} can't be read: {error}") from error
             if root == self.root:
                 self._set_aside(folder, problem)
             else:
@@ -100,9 +105,11 @@ class Store:
             return _parse_checkpoint(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (ValueError, KeyError, SafetensorError) as error:
             self._set_aside(path, str(error))
             return None
+        except OSError as error:
+            raise StoreError(f"the checkpoint {path} can't be read: {error}") from error
 
     def write_checkpoint(self, key: str, document: dict[str, Any], arrays: Arrays) -> None:
         """Replace the checkpoint of a run; raises `StoreError` like `write`."""

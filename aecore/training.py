@@ -48,7 +48,8 @@ def reproducible():
     """Within it torch uses one thread and only deterministic convolutions.
 
     The sum of many floats depends on how threads share it, so the thread count is part of the
-    result; several models train best with one thread each, in as many processes as cores.
+    result; several models train best with one thread each, in as many processes as cores. The
+    count belongs to the process: jobs that share one may change it under each other.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

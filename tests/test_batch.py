@@ -47,7 +47,7 @@ def ran(tmp_path_factory, tiny):
     write(root, "dead", tiny, "import os\nos._exit(3)")
     write(root, "first", tiny, SAYS)
     project(root, ["first", "broken", "dead", "third"])
-    out = root / "_build" / "notebooks" / "small-tiny"
+    out = batch.folder(root, "small", tiny)
     out.mkdir(parents=True)
     (out / "broken.ipynb").write_text("of an earlier run")
     (out / "first.failed.ipynb").write_text("of an earlier run")
@@ -164,3 +164,16 @@ def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, tiny):
     (kernel,) = [int(line.split("=")[1]) for line in lines if line.startswith("  kernel=")]
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
+
+
+def test_files_of_one_name_do_not_share_a_folder(tmp_path):
+    files = ["mnist", str(tmp_path / "a" / "mnist.npz"), str(tmp_path / "b" / "mnist.npz")]
+    assert len({batch.folder(tmp_path, "quick", file) for file in files}) == 3
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, tiny):
+    write(tmp_path, "first", tiny, SAYS)
+    project(tmp_path, ["first"])
+    (tmp_path / "_build").write_text("a file in its place")
+    with pytest.raises(batch.BatchError, match="can't be made"):
+        batch.run([], "small", dataset=tiny, root=tmp_path, progress=False)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from aecore.checks import InvalidValue
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
 from aecore.evaluation import corrupt, crossings, pca_errors, reconstruction_errors
@@ -41,15 +40,25 @@ def test_errors_are_stored(runs, store, monkeypatch):
 
 def test_pca_errors_are_scikit_learns(tiny, store):
     data = load(tiny)
-    found = pca_errors(data, [1, 2, 5], store=store)
+    found = pca_errors(data, 5, store=store)
     train, test = (x.flatten(1).numpy() / 255.0 for x in (data.train_images, data.test_images))
     for d, mse in found.itertuples(index=False):
         pca = PCA(d, svd_solver="full").fit(train)
         expected = np.square(pca.inverse_transform(pca.transform(test)) - test).mean()
         assert mse == pytest.approx(expected, rel=1e-4)
-    assert pca_errors(data, [1, 2, 5], store=store).equals(found)
-    with pytest.raises(InvalidValue, match="latent_dims up to 145"):
-        pca_errors(data, [145], store=store)
+    assert len(found) == 5
+    assert pca_errors(data, 5, store=store).equals(found)
+    assert len(pca_errors(data, 1000, store=store)) == 144, "no more than there are pixels"
+    assert len(pca_errors(data, 1000, train_images=20, store=store)) == 20
+
+
+def test_a_diverged_run_has_no_error_and_spoils_no_other(tiny, store):
+    base = Spec(dataset=tiny, epochs=1, batch_size=50, optimizer="sgd")
+    runs = fit([base, base.replace(learning_rate=1e20)], store=store)
+    for _ in range(2):  # computed, then from the store
+        errors = reconstruction_errors(runs, store=store)["mse"]
+        assert np.isfinite(errors[0])
+        assert np.isnan(errors[1])
 
 
 def test_crossings_by_hand():

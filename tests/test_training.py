@@ -59,7 +59,7 @@ def plain_loop(spec):
 def test_training_is_the_textbook_loop(tiny, optimizer):
     spec = Spec(
         dataset=tiny, optimizer=optimizer, schedule="one_cycle", learning_rate=3e-3, epochs=2,
-        batch_size=64, weight_decay=1e-3, validation=0.2, corruption=Occlusion(0.2),
+        batch_size=64, weight_decay=0.3, validation=0.2, corruption=Occlusion(0.2),
         loss="l1" if optimizer == "sgd" else "mse",
     )  # fmt: skip
     expected = plain_loop(spec).state_dict()

@@ -92,12 +92,7 @@
   }
 
   // On a phone a legend beside the plot would leave no plot.
-  function fit(layout, data, width) {
-    // Pictures keep their shape; their height was chosen for a text column of 760 pixels.
-    if (data.some((trace) => trace.type === "image") && layout.height) {
-      layout.height *= Math.min(1, width / 760);
-      return;
-    }
+  function fit(layout, data) {
     if (!narrow.matches) return;
     layout.legend = Object.assign({}, layout.legend, {
       orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom",
@@ -120,7 +115,7 @@
     const { data, layout } = embedded(figure, "aecore-data");
     // Several plots side by side keep a width to be read at, and scroll in their own box.
     if (layout.xaxis2 || data[0].type === "parcoords") plot.classList.add("wide");
-    else fit(layout, data, plot.clientWidth);
+    else fit(layout, data);
     layout.autosize = true;
     delete layout.width;
     if (layout.height) plot.style.height = layout.height + "px";

@@ -1,0 +1,67 @@
+"""The five notebooks as people run them: with plain papermill, and on images of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from aecore import batch
+from aecore.data import DataError, load
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_papermill_runs_a_notebook_as_its_users_type_it(tmp_path, tiny):
+    words = ["latent_points", "12", "dataset", tiny, "epochs", "1", "seeds", "1"]
+    options = [word for pair in zip(words[::2], words[1::2], strict=True) for word in ("-p", *pair)]
+    notebook, output = ROOT / "notebooks" / "surface.ipynb", tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), str(output), *options]
+    before = notebook.read_bytes()
+    done = subprocess.run(
+        [*command, "--no-progress-bar"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "JUPYTER_PATH": f"{sys.prefix}/share/jupyter"},
+    )
+    assert done.returncode == 0, done.stderr
+    outputs = [
+        o for cell in nbformat.read(output, as_version=4).cells for o in cell.get("outputs", [])
+    ]
+    plots = [o.data["application/vnd.plotly.v1+json"] for o in outputs
+             if "application/vnd.plotly.v1+json" in o.get("data", {})]  # fmt: skip
+    assert plots[0]["data"][0]["type"] == "surface"
+    assert plots[0]["data"][0]["z"]["shape"] == "12, 12"
+    assert notebook.read_bytes() == before
+
+
+def own_images(path, labels, channels=3):
+    """60 + 30 small pictures that are not square, of the classes in `labels`."""
+    random = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 60), ("test", 30)):
+        arrays[f"{part}_images"] = random.integers(
+            0, 256, (count, channels, 13, 10), dtype=np.uint8
+        )
+        arrays[f"{part}_labels"] = np.resize(labels, count)
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def test_every_notebook_takes_images_of_ones_own(tmp_path):
+    """Colored, not square, of three classes, and fewer than PCA's usual 64 components."""
+    dataset = own_images(tmp_path / "own.npz", [0, 1, 2])
+    outcomes = batch.run([], "smoke", dataset=dataset, root=ROOT, out=tmp_path, progress=False)
+    assert [outcome.problem for outcome in outcomes] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "channels", "message"), [([1, 2, 3], 3, "every class"), ([0, 1], 2, "2 channels")]
+)
+def test_images_that_the_notebooks_cannot_show_are_refused(tmp_path, labels, channels, message):
+    with pytest.raises(DataError, match=message):
+        load(own_images(tmp_path / "own.npz", labels, channels))
