@@ -85,8 +85,9 @@ def load(dataset: str = "mnist") -> Dataset:
     """The data set of that name, or that in the `.npz` file of that path; fetched if needed.
 
     An `.npz` file holds four arrays: `train_images` and `test_images`, uint8 of shape (N, H, W)
-    or, channels first, (N, C, H, W); `train_labels` and `test_labels`, integers >= 0 of shape
-    (N,). A second call in the same process answers from memory: leave the tensors as they are.
+    or, channels first, (N, C, H, W) with C = 1 or 3; `train_labels` and `test_labels`, integers
+    >= 0 of shape (N,), every class from 0 to the last among the test labels. A second call in the
+    same process answers from memory: leave the tensors as they are.
     Raises `DataError` for an unknown name, an unfit file, or where no source can be reached.
     """
     if not str(dataset).endswith(".npz"):
