@@ -80,6 +80,11 @@ class Dataset:
     test_images: Tensor
     test_labels: Tensor
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are: 1 + the largest label."""
+        return 1 + int(self.test_labels.max())
+
 
 def load(dataset: str = "mnist") -> Dataset:
     """The data set of that name, or that in the `.npz` file of that path; fetched if needed.
@@ -109,22 +114,29 @@ def fetch(dataset: str = "mnist") -> tuple[Path, str]:
     return folder, whence
 
 
-def split(n: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
+def split(
+    n: int, validation: float, seed: int, folds: int | None = None, fold: int = 0
+) -> tuple[Tensor, Tensor]:
     """Row numbers (train, validation): ascending int64 tensors that share out 0..n-1.
 
     `validation` in [0, 1) is the fraction drawn at random for validation, rounded to whole rows;
-    with 0 the second tensor is empty. A function of its arguments only.
+    with 0 the second tensor is empty. With `folds` the second is instead part `fold` of so many,
+    all drawn at random, equally large but for one row. A function of its arguments only.
     Raises `InvalidValue` where one of the two parts would be empty against the request.
     """
     if not 0 <= validation < 1:
         raise InvalidValue(f"validation={validation!r} is not allowed: must be in [0, 1)")
-    held_out = round(n * validation)
-    if n < 1 or held_out == n or (validation > 0 and held_out == 0):
+    first, last = 0, round(n * validation)
+    if folds is not None:
+        if folds > n:
+            raise InvalidValue(f"folds={folds} is not allowed: must be at most {n}, the images")
+        first, last = n * fold // folds, n * (fold + 1) // folds
+    if n < 1 or last - first == n or (validation > 0 and last == 0):
         raise InvalidValue(
             f"validation={validation:g} is not allowed: it leaves a part of {n} images empty"
         )
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    return rows[held_out:].sort().values, rows[:held_out].sort().values
+    return torch.cat([rows[:first], rows[last:]]).sort().values, rows[first:last].sort().values
 
 
 def one_of_each(labels: Tensor) -> Tensor:

@@ -13,13 +13,23 @@ from typing import Any
 
 import numpy as np
 
+from aecore import checks
+from aecore.checks import InvalidValue
+from aecore.reported import EXPERIMENTS
+
 ANSWER = "application/vnd.aecore.answer+json"
 CLAIM = "application/vnd.aecore.claim+json"
+REPLICATION = "application/vnd.aecore.replication+json"
 PLOTLY = "application/vnd.plotly.v1+json"
 
 # Plotly's own default is a button that uploads the chart to its maker.
 _CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
 _KEYS_SHOWN = 4
+VERDICTS = {
+    True: ("holds", "✓ agrees"),
+    False: ("fails", "✗ differs"),
+    None: ("open", "○ too small to say"),
+}
 
 
 def show(
@@ -127,23 +137,66 @@ def answer(text: str) -> None:
     )
 
 
-def claim(name: str, text: str, holds: bool) -> None:
+def claim(name: str, text: str, holds: bool, report: str | None = None) -> None:
     """Displays a statement of the prose beside whether the results bear it out.
 
-    `name` is the claim's handle, unique within the notebook. In the paper profile a claim that does
-    not hold fails the book.
+    `name` is the claim's handle, unique within the notebook. With `report`, an experiment's id
+    such as "A3", the statement is that report's. In the paper profile a claim of ours that does
+    not hold fails the book; for one of a report it is a result.
     """
     holds = bool(holds)
     mark, verdict = ("✓", "holds") if holds else ("✗", "does not hold")
     kind = "holds" if holds else "fails"
+    said = f"Report {_known(report)[0]}: {text}" if report else text
     _display(
         {
-            CLAIM: {"name": name, "text": text, "holds": holds},
+            CLAIM: {"name": name, "text": said, "holds": holds, "report": report},
             "text/html": f'<div class="aecore-claim {kind}"><span class="verdict">{mark} {verdict}'
-            f"</span> {_escape(text)}</div>",
-            "text/plain": f"{mark} {verdict}: {text}",
+            f"</span> {_escape(said)}</div>",
+            "text/plain": f"{mark} {verdict}: {said}",
         }
     )
+
+
+def replication(
+    experiment: str, measured: str, agrees: bool | None, *, why: str = "", runs: Iterable[Any] = ()
+) -> None:
+    """Displays what we measure beside what a report did; the book's scoreboard repeats it.
+
+    `experiment` is its id, such as "A2"; `measured` our figures, mean ± standard deviation over
+    the seeds of `runs`; `agrees` None where the profile is too small to say. `why` says what
+    differs, and is needed unless it agrees. Raises `InvalidValue` without it or for an unknown id.
+    """
+    runs, known = list(runs), EXPERIMENTS[_known(experiment)]
+    if agrees is not None:
+        agrees = bool(agrees)
+    if not agrees and not why:
+        raise InvalidValue(f"{experiment}: why='' is not allowed: must say why it does not agree")
+    kind, verdict = VERDICTS[agrees]
+    reason = f' <span class="why">{_escape(why)}</span>' if why else ""
+    _display(
+        {
+            REPLICATION: {
+                "experiment": experiment,
+                "measured": measured,
+                "agrees": agrees,
+                "why": why,
+                "seeds": len({run.spec.seed for run in runs}),
+                "devices": list(dict.fromkeys(str(run.provenance["device"]) for run in runs)),
+            },
+            "text/html": f'<div class="aecore-claim {kind}"><span class="verdict">{verdict}</span> '
+            f"<strong>{experiment}</strong> {_escape(known.done)}. "
+            f"<strong>Reported:</strong> {_escape(known.found)}. "
+            f"<strong>Here:</strong> {_escape(measured)}.{reason}</div>",
+            "text/plain": f"{verdict}: {experiment}: reported {known.found}; here {measured}",
+        }
+    )
+    _caption("", runs)
+
+
+def _known(experiment: str) -> str:
+    """`experiment` if it is one of the reports'; raises `InvalidValue` otherwise."""
+    return checks.choice("experiment", experiment, tuple(EXPERIMENTS))
 
 
 def morph_player(
@@ -220,9 +273,12 @@ def _compact(value: Any) -> Any:
 def _caption(caption: str, runs: Iterable[Any]) -> None:
     runs = list(runs)
     source = _provenance(runs)
+    said = f"<p>{_escape(caption)}</p>" if caption else ""
+    if not said and not source:
+        return
     _display(
         {
-            "text/html": f'<div class="aecore-caption"><p>{_escape(caption)}</p>{source}</div>',
+            "text/html": f'<div class="aecore-caption">{said}{source}</div>',
             "text/plain": caption,
         }
     )

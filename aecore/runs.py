@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ class Run:
 
     key: str
     spec: Spec
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]  # (C, H, W); of a head on a frozen encoder: its codes' (d,)
+    classes: int
     history: list[dict[str, Any]]
     best_epoch: int
     diverged: bool
@@ -47,9 +48,9 @@ class Run:
     weights: Arrays = field(repr=False)
 
     @cached_property
-    def model(self) -> models.ConvAutoencoder:
+    def model(self) -> models.Network:
         """The trained network, on the CPU, in evaluation."""
-        model = models.build(self.spec, self.image_shape)
+        model = models.build(self.spec, self.image_shape, self.classes)
         model.load_state_dict(
             {name: torch.from_numpy(a.copy()) for name, a in self.weights.items()}
         )
@@ -95,8 +96,10 @@ def fit(
     if wanted:
         store.check_writable()
         for spec in wanted.values():
-            models.blank(spec, image_shape(spec))
-        jobs = [(spec, store, device) for spec in wanted.values()]
+            models.blank(spec.frozen or spec, tuple(load(spec.dataset).train_images.shape[1:]))
+        frozen = list(dict.fromkeys(spec.frozen for spec in wanted.values() if spec.frozen))
+        encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
+        jobs = [(spec, store, device, encoders.get(spec.frozen)) for spec in wanted.values()]
         sizes = [_images(spec) for spec in wanted.values()]
         names = list(wanted)
         label = f"training {len(jobs)} {'model' if len(jobs) == 1 else 'models'}"
@@ -115,29 +118,32 @@ def fit(
     return [_run(key, spec, entries[key]) for key, spec in zip(keys, specs, strict=True)]
 
 
-def image_shape(spec: Spec) -> tuple[int, int, int]:
-    """Shape (C, H, W) of the images that `spec` is trained on."""
-    return tuple(load(spec.dataset).train_images.shape[1:])
-
-
 def run_key(spec: Spec) -> str:
     """The key of a spec's run in the store."""
     return spec.key(load(spec.dataset).digest, RECIPE)
 
 
 def train_job(
-    spec: Spec, store: Store, device: str, counter_path: Path | None = None
+    spec: Spec,
+    store: Store,
+    device: str,
+    encoder: Run | None = None,
+    counter_path: Path | None = None,
 ) -> tuple[dict[str, Any], Arrays]:
     """Train one spec, or read it if another process just has, and return what to store.
 
-    Safe to repeat and to kill: it works under a lock of its key, from its last checkpoint on.
+    `encoder` is the run that `spec.frozen` names: the training images are then its codes. Safe to
+    repeat and to kill: it works under a lock of its key, from its last checkpoint on.
     """
     key, counter = run_key(spec), Counter(counter_path)
     with store.lock(key):
         if (entry := store.read("run", key)) is not None:
             return entry.document, entry.arrays
         with reproducible():
-            training = Training(spec, load(spec.dataset), device)
+            data = load(spec.dataset)
+            if encoder is not None:
+                data = replace(data, train_images=encoder.encode(data.train_images))
+            training = Training(spec, data, device)
             seconds = 0.0
             if (checkpoint := store.read_checkpoint(key)) is not None:
                 training.restore(checkpoint.document, checkpoint.arrays)
@@ -158,8 +164,9 @@ def train_job(
         document = {
             "spec": spec.to_dict(),
             "recipe": RECIPE,
-            "data": load(spec.dataset).digest,
-            "image_shape": list(image_shape(spec)),
+            "data": data.digest,
+            "image_shape": list(data.train_images.shape[1:]),
+            "classes": data.classes,
             "history": training.history,
             "best_epoch": training.best_epoch,
             "diverged": training.diverged,
@@ -175,7 +182,8 @@ def _images(spec: Spec) -> int:
     """Training images that `spec` will see over all its epochs, at most."""
     available = len(load(spec.dataset).train_images)
     used = min(spec.train_images or available, available)
-    return spec.epochs * (used - round(used * spec.validation))
+    held_out = used // spec.folds if spec.folds else round(used * spec.validation)
+    return spec.epochs * (used - held_out)
 
 
 def _provenance(training: Training, seconds: float) -> dict[str, Any]:
@@ -199,6 +207,7 @@ def _run(key: str, spec: Spec, entry: Entry) -> Run:
         key=key,
         spec=spec,
         image_shape=tuple(document["image_shape"]),
+        classes=document.get("classes", 0),
         history=document["history"],
         best_epoch=document["best_epoch"],
         diverged=document["diverged"],

@@ -12,14 +12,16 @@ from aecore import checks, corruption
 from aecore.checks import InvalidValue
 from aecore.corruption import Corruption
 
-LOSSES = ("mse", "l1")
+ARCHITECTURES = ("conv", "dense", "vae", "classifier")
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
+LOSSES = ("mse", "l1", "elbo", "cross_entropy")
 OPTIMIZERS = ("adam", "adamax", "adamw", "sgd")
 SCHEDULES = ("constant", "one_cycle")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One training run of the convolutional autoencoder, checked when it is built.
+    """One training run of an autoencoder or classifier, checked when it is built.
 
     A wrong value raises `InvalidValue`, a `ValueError` that names the field, the value and what is
     allowed. Two equal specs train to the same weights, bit for bit, on one kind of device, torch
@@ -29,10 +31,18 @@ class Spec:
     dataset: str = "mnist"  # a name that `data.load` knows, or the path of an .npz file
     train_images: int | None = None  # the first so many training images; None: all of them
     validation: float = 0.0  # fraction of the training images held out
+    folds: int | None = None  # k of k-fold cross-validation, instead of `validation`
+    fold: int = 0  # which of the folds is held out
     split_seed: int = 0  # which images are held out
+    architecture: str = "conv"
     channels: tuple[int, int, int] = (8, 16, 32)  # of the three convolutions
     hidden: int = 64  # width of the linear layer before the code
+    widths: tuple[int, ...] = ()  # dense: of the hidden layers before the code
+    activation: str = "relu"  # dense: of the hidden layers
+    code_activation: str = "linear"  # dense
+    output_activation: str = "sigmoid"  # dense
     latent_dim: int = 4
+    frozen: Spec | None = None  # classifier: only its head is trained, on the codes of this run
     loss: str = "mse"
     optimizer: str = "adam"
     learning_rate: float = 1e-3  # with one_cycle: the largest
@@ -62,15 +72,24 @@ class Spec:
             if getattr(self, name) is not None:
                 whole(name, 1)
         real("validation", 0, 1, below=True)
+        if self.folds is not None:
+            whole("folds", 2)
+        whole("fold", 0, (self.folds or 1) - 1)
         if not isinstance(self.channels, tuple | list) or len(self.channels) != 3:
             raise InvalidValue(
                 f"channels={self.channels!r} is not allowed: must be three whole numbers"
             )
         put("channels", tuple(checks.whole("channels", number, 1) for number in self.channels))
+        if not isinstance(self.widths, tuple | list):
+            raise InvalidValue(f"widths={self.widths!r} is not allowed: must be whole numbers")
+        put("widths", tuple(checks.whole("widths", width, 1) for width in self.widths))
         for name in ("hidden", "latent_dim", "batch_size", "epochs"):
             whole(name, 1)
         for name in ("split_seed", "seed"):
             whole(name, 0, 2**63 - 1)
+        checks.choice("architecture", self.architecture, ARCHITECTURES)
+        for name in ("activation", "code_activation", "output_activation"):
+            checks.choice(name, getattr(self, name), ACTIVATIONS)
         checks.choice("loss", self.loss, LOSSES)
         checks.choice("optimizer", self.optimizer, OPTIMIZERS)
         checks.choice("schedule", self.schedule, SCHEDULES)
@@ -78,21 +97,42 @@ class Spec:
         real("momentum", 0, 1, below=True)
         real("weight_decay", 0)
         real("dropout", 0, 1, below=True)
-        if self.momentum and self.optimizer != "sgd":
-            raise InvalidValue(
-                f"momentum={self.momentum:g} is not allowed: "
-                f"must be 0 with the optimizer {self.optimizer}"
-            )
-        if self.patience is not None and self.validation == 0:
-            raise InvalidValue(
-                f"patience={self.patience} is not allowed with validation=0: "
-                "early stopping needs held-out images"
-            )
         if self.corruption is not None and not isinstance(self.corruption, Corruption):
             allowed = ", ".join(corruption.KINDS)
             raise InvalidValue(
                 f"corruption={self.corruption!r} is not allowed: must be None or one of {allowed}"
             )
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise `InvalidValue` for fields that are allowed one by one but not with each other."""
+
+        def refuse(name: str, reason: str) -> None:
+            raise InvalidValue(f"{name}={getattr(self, name)!r} is not allowed {reason}")
+
+        if self.momentum and self.optimizer != "sgd":
+            refuse("momentum", f"with the optimizer {self.optimizer}: must be 0")
+        if self.patience is not None and self.validation == 0 and self.folds is None:
+            refuse("patience", "with validation=0: early stopping needs held-out images")
+        if self.folds is not None and self.validation:
+            refuse("validation", f"with folds={self.folds}: must be 0")
+        if self.widths and self.architecture != "dense":
+            refuse("widths", f"with the architecture {self.architecture}: must be empty")
+        needed = {"vae": "elbo", "classifier": "cross_entropy"}
+        if needed.get(self.architecture, self.loss) != self.loss:
+            must = needed[self.architecture]
+            refuse("loss", f"with the architecture {self.architecture}: must be {must}")
+        if self.loss in needed.values() and self.architecture not in needed:
+            refuse("loss", f"with the architecture {self.architecture}: must be mse or l1")
+        if self.frozen is not None:
+            if not isinstance(self.frozen, Spec) or self.frozen.architecture == "classifier":
+                refuse("frozen", "here: must be the Spec of an autoencoder")
+            if self.architecture != "classifier" or self.corruption is not None:
+                refuse("frozen", "here: must belong to a classifier without corruption")
+            if self.frozen.dataset != self.dataset:
+                refuse("dataset", f"with an encoder frozen on {self.frozen.dataset}: must be it")
+            for name in ("channels", "hidden", "latent_dim"):
+                object.__setattr__(self, name, getattr(self.frozen, name))
 
     def replace(self, **changes: Any) -> Spec:
         """A copy with some fields changed, checked again."""
@@ -109,8 +149,10 @@ class Spec:
             value = getattr(self, field.name)
             if value != field.default:
                 data[field.name] = value
-        if "channels" in data:
-            data["channels"] = list(self.channels)
+        for name in {"channels", "widths"} & set(data):
+            data[name] = list(data[name])
+        if self.frozen is not None:
+            data["frozen"] = self.frozen.to_dict()
         if self.corruption is not None:
             data["corruption"] = corruption.to_dict(self.corruption)
         return data
@@ -126,6 +168,8 @@ class Spec:
             )
         if isinstance(fields.get("corruption"), dict):
             fields["corruption"] = corruption.from_dict(fields["corruption"])
+        if isinstance(fields.get("frozen"), dict):
+            fields["frozen"] = cls.from_dict(fields["frozen"])
         return cls(**fields)
 
     def key(self, data_digest: str, recipe: int) -> str:
@@ -135,7 +179,24 @@ class Spec:
         """
         fields = self.to_dict()
         fields.pop("dataset", None)
+        if self.frozen is not None:
+            fields["frozen"].pop("dataset", None)
         return digest({"spec": fields, "data": data_digest, "recipe": recipe})
+
+
+def parse_widths(text: str) -> tuple[int, tuple[int, ...], int]:
+    """Inputs, hidden widths and latent dimension of a dense network written `784-512-128-10`.
+
+    Raises `InvalidValue` for anything but whole numbers of at least 1, two or more, between dashes.
+    """
+    parts = text.split("-") if isinstance(text, str) else []
+    if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InvalidValue(
+            f"widths {text!r} are not allowed: must be numbers of units from the input to the "
+            "code, as in 784-512-128-10"
+        )
+    inputs, *hidden, code = map(int, parts)
+    return inputs, tuple(hidden), code
 
 
 def digest(data: Any) -> str:

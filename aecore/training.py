@@ -20,7 +20,6 @@ from aecore.spec import Spec
 
 RECIPE = 1  # goes up whenever a change alters what a spec trains to
 
-LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 EVALUATION_BATCH = 1000
 
 Arrays = dict[str, np.ndarray]
@@ -43,6 +42,28 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
+    """The two terms (2,) of a variational autoencoder's loss, mean over the images (N, …).
+
+    Squared error, summed over pixels, and KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (μ² + σ² - 1 - log σ²),
+    summed over the code. `output` is the reconstruction, μ and log σ² (N, d). Their sum is the
+    negative evidence lower bound for pixels of variance ½, but for a constant (Kingma & Welling
+    2014, Eq. 10).
+    """
+    reconstruction, mean, log_variance = output
+    error = (reconstruction - images).square().sum() / len(images)
+    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2 / len(images)
+    return torch.stack([error, divergence])
+
+
+LOSSES = {
+    "mse": F.mse_loss,
+    "l1": F.l1_loss,
+    "elbo": elbo,
+    "cross_entropy": F.cross_entropy,
+}
+
+
 @contextmanager
 def reproducible():
     """Within it torch uses one thread and only deterministic convolutions.
@@ -63,19 +84,21 @@ def reproducible():
 class Training:
     """One run in the making: `epoch()` adds an epoch until it is `done`.
 
-    Takes a spec and its data; `report(images)` is called after every step with the number of
-    images it saw. `checkpoint()` holds everything needed to go on: after `restore()` the run
-    continues to the same bits.
+    Takes a spec and its data, the images being codes (N, d) where its encoder is frozen;
+    `report(images)` is called after every step with the number of images it saw. `checkpoint()`
+    holds everything needed to go on: after `restore()` the run continues to the same bits.
     """
 
     def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
-        images = data.train_images[: spec.train_images]
-        rows, held_out = split(len(images), spec.validation, spec.split_seed)
+        images = data.train_images[: spec.train_images]  # uint8 (N, C, H, W)
+        labels = data.train_labels[: spec.train_images]  # int64 (N,)
+        rows = split(len(images), spec.validation, spec.split_seed, spec.folds, spec.fold)
         self.spec = spec
         self.device = torch.device(device)
-        self.images = images[rows].to(self.device)  # uint8 (N, C, H, W)
-        self.held_out = images[held_out].to(self.device)
-        self.model = models.build(spec, tuple(images.shape[1:]), self.device)
+        self.images, self.held_out = (images[part].to(self.device) for part in rows)
+        self.labels, self.held_out_labels = (labels[part].to(self.device) for part in rows)
+        shape = tuple(images.shape[1:])
+        self.model = models.build(spec, shape, data.classes, device=self.device)
         self.optimizer = optimizer(spec, self.model)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
@@ -115,7 +138,7 @@ class Training:
         draw = partial(randomness.generator, spec.seed, epoch=epoch, device=self.device)
         order = randomness.permutation(len(self.images), generator=draw("order"))
         batches = order.split(spec.batch_size)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = 0.0
         for step, rows in enumerate(batches):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(spec, epoch * len(batches) + step, len(batches))
@@ -126,36 +149,45 @@ class Training:
                 else clean
             )
             output = self.model(given, spec.dropout, draw("dropout", step=step))
-            loss = loss_of(output, clean)
+            loss = loss_of(output, self._target(clean, self.labels[rows]))
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.sum().backward()
             self.optimizer.step()
-            total += loss.detach() * len(rows)
+            total += loss.detach().double() * len(rows)
             report(len(rows))
-        self.history.append(
-            {
-                "epoch": epoch + 1,
-                "train_loss": _finite(total / len(self.images)),
-                "validation_loss": self._validation_loss() if len(self.held_out) else None,
-            }
-        )
+        row = {"epoch": epoch + 1, **self._losses("train", total / len(self.images))}
+        if len(self.held_out):
+            row |= self._losses("validation", self._validation_loss())
+        self.history.append({"validation_loss": None, **row})
         if self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
 
-    def _validation_loss(self) -> float | None:
+    def _target(self, clean: Tensor, labels: Tensor) -> Tensor:
+        """What the network is to return for a batch: its clean images, or their labels."""
+        return labels if self.spec.loss == "cross_entropy" else clean
+
+    def _losses(self, part: str, loss: Tensor) -> dict[str, float | None]:
+        """A loss as entries of the history: () or, of the ELBO, the two terms (2,)."""
+        entries = {f"{part}_loss": _finite(loss.sum())}
+        return entries | ({f"{part}_kl": _finite(loss[1])} if loss.dim() else {})
+
+    def _validation_loss(self) -> Tensor:
         """Mean loss over the held-out images, corrupted the same way in every epoch."""
-        spec = self.spec
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        spec, total = self.spec, 0.0
+        batches = self.held_out.split(EVALUATION_BATCH)
+        labels = self.held_out_labels.split(EVALUATION_BATCH)
         with torch.inference_mode():
-            for step, batch in enumerate(self.held_out.split(EVALUATION_BATCH)):
+            for step, (batch, truth) in enumerate(zip(batches, labels, strict=True)):
+                source = randomness.generator(
+                    spec.seed, "validation", step=step, device=self.device
+                )
                 clean = given = as_floats(batch)
                 if spec.corruption:
-                    source = randomness.generator(
-                        spec.seed, "validation", step=step, device=self.device
-                    )
                     given = spec.corruption(clean, generator=source)
-                total += LOSSES[spec.loss](self.model(given), clean) * len(batch)
-        return _finite(total / len(self.held_out))
+                output = self.model(given, generator=source)
+                loss = LOSSES[spec.loss](output, self._target(clean, truth))
+                total += loss.double() * len(batch)
+        return total / len(self.held_out)
 
     def result(self) -> Arrays:
         """The weights of the best epoch, by their names in the model."""
@@ -229,7 +261,12 @@ def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """Images (N, C, H, W), bytes 0 … 255 or floats in [0, 1], as floats, channels last."""
+    """Images (N, C, H, W), bytes 0 … 255 or floats in [0, 1], as floats, channels last.
+
+    Codes (N, d) stay what they are.
+    """
+    if images.dim() == 2:
+        return images
     floats = images.to(torch.float32, memory_format=torch.channels_last)
     return floats if images.is_floating_point() else floats.div_(255)
 

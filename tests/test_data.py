@@ -429,3 +429,14 @@ def test_split_without_validation_is_all_rows_in_order():
 def test_split_refuses_an_empty_part(n, validation):
     with pytest.raises(ValueError, match="validation="):
         split(n, validation, seed=0)
+
+
+def test_folds_share_out_all_rows_once():
+    parts = [split(10, 0, 0, folds=3, fold=fold) for fold in range(3)]
+    assert torch.cat([held_out for _, held_out in parts]).sort().values.tolist() == list(range(10))
+    assert sorted(len(held_out) for _, held_out in parts) == [3, 3, 4]
+    for train, held_out in parts:
+        assert torch.cat([train, held_out]).sort().values.tolist() == list(range(10))
+        assert train.tolist() == sorted(train.tolist())
+    with pytest.raises(InvalidValue, match="folds=11"):
+        split(10, 0, 0, folds=11, fold=0)

@@ -89,3 +89,57 @@ def test_dropout_follows_every_hidden_layer_and_no_other():
     bias_only = model.decode(model.encoder[-1].bias.expand(3, -1), lambda h: h * 0)
     torch.testing.assert_close(dropped, bias_only, rtol=0, atol=1e-4)
     torch.testing.assert_close(model(x, 0.5), model(x))
+
+
+def test_dense_network_is_the_sequence_of_its_widths():
+    spec = Spec(
+        architecture="dense", widths=(12, 7), latent_dim=3, activation="sigmoid",
+        output_activation="tanh",
+    )  # fmt: skip
+    model = build(spec, (3, 4, 5))
+    assert [tuple(layer.weight.shape) for layer in [*model.encoder, *model.decoder]] == [
+        (12, 60), (7, 12), (3, 7), (7, 3), (12, 7), (60, 12),
+    ]  # fmt: skip
+    x = torch.rand(2, 3, 4, 5)
+    h = x.flatten(1)
+    for layer in model.encoder[:-1]:
+        h = 1 / (1 + (-(h @ layer.weight.T + layer.bias)).exp())
+    code = h @ model.encoder[-1].weight.T + model.encoder[-1].bias
+    torch.testing.assert_close(model.encode(x), code)
+    h = code
+    for layer in model.decoder[:-1]:
+        h = 1 / (1 + (-(h @ layer.weight.T + layer.bias)).exp())
+    image = (h @ model.decoder[-1].weight.T + model.decoder[-1].bias).tanh().view(2, 3, 4, 5)
+    torch.testing.assert_close(model(x), image)
+
+
+def test_variational_code_is_drawn_around_the_mean():
+    spec = Spec(architecture="vae", loss="elbo", latent_dim=2)
+    model = build(spec, (1, 28, 28))
+    x = torch.rand(1, 1, 28, 28).expand(2000, -1, -1, -1)
+    drawn = []
+    model.decode = lambda z, drop: drawn.append(z)
+    _, mean, log_variance = model(x.contiguous(), 0.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn[0].mean(0), mean[0], rtol=0, atol=0.1)
+    torch.testing.assert_close(drawn[0].std(0), (log_variance[0] / 2).exp(), rtol=0.1, atol=0)
+    _, again, _ = model(x[:1])
+    torch.testing.assert_close(drawn[1], again)
+    torch.testing.assert_close(model.encode(x[:1]), again)
+    of_mean = {id(p) for p in model.encoder[-2:].parameters()}
+    assert not of_mean & {id(p) for p in model.variance.parameters()}
+
+
+def test_classifier_is_the_encoder_with_a_head():
+    spec = Spec(architecture="classifier", loss="cross_entropy", latent_dim=33)
+    model = build(spec, (1, 28, 28), classes=10)
+    encoder = nn.Sequential()
+    for layer in model.encoder:
+        flat = [nn.Flatten()] if layer is model.encoder[3] else []
+        encoder.extend([*flat, layer, nn.ReLU()])
+    encoder = encoder[:-1]  # the code has no activation
+    x = torch.rand(5, 1, 28, 28)
+    hidden, to_logits = model.head
+    logits = to_logits(torch.relu(hidden(encoder(x))))
+    torch.testing.assert_close(model(x), logits)
+    head = build(spec.replace(frozen=Spec(latent_dim=33)), (33,), classes=10)
+    assert [tuple(p.shape) for p in head.parameters()] == [(128, 33), (128,), (10, 128), (10,)]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aecore.checks import InvalidValue
+from aecore.data import load
 from aecore.runs import fit, run_key
 from aecore.spec import Spec
 from aecore.store import Store, StoreError
@@ -135,3 +136,20 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     assert [bits(run) for run in resumed] == [bits(run) for run in whole]
     assert [run.history for run in resumed] == [run.history for run in whole]
     assert not list(root.glob("checkpoints/*.safetensors"))
+
+
+def test_a_head_is_trained_on_the_codes_of_its_frozen_encoder(tiny, store):
+    encoder = spec(tiny)
+    head = Spec(
+        dataset=tiny, architecture="classifier", loss="cross_entropy", frozen=encoder, epochs=2
+    )
+    (run,) = fit([head], store=store)
+    assert run.image_shape == (2,) and run.classes == 3
+    (trained,) = fit([encoder], store=store)
+    assert set(run.weights) == {f"head.{n}.{part}" for n in (0, 1) for part in ("weight", "bias")}
+    codes = trained.encode(load(tiny).test_images)
+    np.testing.assert_array_equal(
+        run.model(codes).argmax(1), fit([head], store=store)[0].model(codes).argmax(1)
+    )
+    other = fit([head.replace(frozen=encoder.replace(seed=1))], store=store)[0]
+    assert bits(other) != bits(run)

@@ -8,7 +8,7 @@ import pytest
 
 from aecore.checks import InvalidValue
 from aecore.corruption import GaussianNoise, Occlusion
-from aecore.spec import Spec
+from aecore.spec import Spec, parse_widths
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,55 @@ def test_wrong_value_is_named_with_what_is_allowed(field, value):
     assert "\n" not in message
 
 
-def test_combinations_that_make_no_sense_are_refused():
-    with pytest.raises(InvalidValue, match="patience=3"):
-        Spec(patience=3)
-    with pytest.raises(InvalidValue, match="momentum"):
-        Spec(momentum=0.9)
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"patience": 3}, "patience=3"),
+        ({"momentum": 0.9}, "momentum=0.9"),
+        ({"folds": 1}, "folds=1"),
+        ({"folds": 3, "fold": 3}, "fold=3"),
+        ({"folds": 3, "validation": 0.2}, "validation=0.2"),
+        ({"widths": (10,)}, "widths=(10,)"),
+        ({"architecture": "dense", "widths": (10, 0)}, "widths=0"),
+        ({"architecture": "vae"}, "loss='mse'"),
+        ({"loss": "elbo"}, "loss='elbo'"),
+        ({"architecture": "classifier"}, "loss='mse'"),
+        ({"loss": "cross_entropy"}, "loss='cross_entropy'"),
+        ({"frozen": Spec()}, "frozen="),
+        ({"architecture": "classifier", "loss": "cross_entropy", "dataset": "fashion_mnist",
+          "frozen": Spec()}, "dataset='fashion_mnist'"),
+    ],
+)  # fmt: skip
+def test_combinations_that_make_no_sense_are_refused(fields, named):
+    with pytest.raises(InvalidValue, match="is not allowed") as error:
+        Spec(**fields)
+    assert named in str(error.value)
+    assert "must" in str(error.value) or "needs" in str(error.value)
+
+
+def test_a_classifier_carries_its_encoder_and_not_the_name_of_its_data():
+    def classifier(dataset, **fields):
+        encoder = Spec(dataset=dataset, latent_dim=33, **fields)
+        return Spec(
+            architecture="classifier", loss="cross_entropy", dataset=dataset, frozen=encoder
+        )
+
+    spec = classifier("mnist", epochs=3)
+    assert spec.latent_dim == 33
+    assert Spec.from_dict(spec.to_dict()) == spec
+    assert spec.key("d", 1) == classifier("renamed.npz", epochs=3).key("d", 1)
+    assert spec.key("d", 1) != classifier("mnist", epochs=4).key("d", 1)
+
+
+def test_widths_are_read_as_the_report_writes_them():
+    assert parse_widths("784-512-128-10") == (784, (512, 128), 10)
+    assert parse_widths("784-10") == (784, (), 10)
+
+
+@pytest.mark.parametrize("text", ["784", "", "784-", "784-0-10", "784-1.5-10", "784,10", 784])
+def test_widths_that_cannot_be_read_are_refused(text):
+    with pytest.raises(InvalidValue, match="as in 784-512-128-10"):
+        parse_widths(text)
 
 
 @pytest.mark.parametrize("build", [lambda: GaussianNoise(-0.1), lambda: Occlusion(1.01)])
@@ -82,10 +126,18 @@ def test_defaults_are_part_of_every_key():
         "dataset": "mnist",
         "train_images": None,
         "validation": 0.0,
+        "folds": None,
+        "fold": 0,
         "split_seed": 0,
+        "architecture": "conv",
         "channels": (8, 16, 32),
         "hidden": 64,
+        "widths": (),
+        "activation": "relu",
+        "code_activation": "linear",
+        "output_activation": "sigmoid",
         "latent_dim": 4,
+        "frozen": None,
         "loss": "mse",
         "optimizer": "adam",
         "learning_rate": 1e-3,

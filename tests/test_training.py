@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -129,3 +130,74 @@ def test_divergence_ends_a_run_and_says_so(tiny):
     run = train(Spec(dataset=tiny, optimizer="sgd", learning_rate=1e20, epochs=5, batch_size=30))
     assert run.diverged
     assert len(run.history) < 5
+
+
+def test_the_elbo_is_its_closed_form():
+    """Squared error and KL against NumPy, and the KL against an average over draws."""
+    random = np.random.default_rng(0)
+    images, output = random.random((4, 1, 3, 3)), random.random((4, 1, 3, 3))
+    mean, log_variance = random.normal(size=(2, 4, 2))
+    terms = training.elbo(
+        tuple(map(torch.from_numpy, (output, mean, log_variance))), torch.from_numpy(images)
+    ).numpy()
+    deviation = np.exp(log_variance / 2)
+    kl = (-np.log(deviation) + (deviation**2 + mean**2) / 2 - 0.5).sum(1).mean()
+    np.testing.assert_allclose(terms, [((images - output) ** 2).sum((1, 2, 3)).mean(), kl])
+    z = mean + deviation * random.normal(size=(200_000, 4, 2))
+    ratio = -np.log(deviation) - ((z - mean) / deviation) ** 2 / 2 + z**2 / 2
+    np.testing.assert_allclose(ratio.sum(2).mean(), kl, rtol=0.01)
+
+
+FAMILIES = {
+    "dense": {"architecture": "dense", "widths": (20, 8), "activation": "sigmoid"},
+    "vae": {"architecture": "vae", "loss": "elbo"},
+    "classifier": {"architecture": "classifier", "loss": "cross_entropy"},
+}
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_learns_and_goes_on_after_a_restore(tiny, family):
+    spec = Spec(
+        dataset=tiny, epochs=4, learning_rate=0.01, batch_size=50, validation=0.2, dropout=0.05,
+        **FAMILIES[family],
+    )  # fmt: skip
+    whole = train(spec)
+    losses = [row["train_loss"] for row in whole.history]
+    assert losses[-1] < losses[0]
+    assert ("train_kl" in whole.history[0]) == (family == "vae")
+    with reproducible():
+        first, second = Training(spec, load(tiny)), Training(spec, load(tiny))
+        first.epoch()
+        second.restore(*first.checkpoint())
+        while not second.done:
+            second.epoch()
+    assert second.history == whole.history
+    for name, value in whole.result().items():
+        np.testing.assert_array_equal(second.result()[name], value)
+
+
+def test_a_frozen_encoder_s_head_is_logistic_regression_with_a_hidden_layer(tiny):
+    """Against the textbook loop on the codes; the encoder is no part of what is trained."""
+    encoder = Spec(dataset=tiny, epochs=1, latent_dim=5)
+    spec = Spec(
+        dataset=tiny, architecture="classifier", loss="cross_entropy", frozen=encoder, epochs=3,
+        batch_size=64, learning_rate=0.01,
+    )  # fmt: skip
+    data = load(tiny)
+    codes = torch.randn(len(data.train_images), 5, generator=torch.Generator().manual_seed(0))
+    with reproducible():
+        run = Training(spec, dataclasses.replace(data, train_images=codes))
+        while not run.done:
+            run.epoch()
+    model = models.build(spec, (5,), classes=3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for epoch in range(3):
+        order = torch.randperm(300, generator=randomness.generator(0, "order", epoch))
+        for rows in order.split(64):
+            hidden, output = model.head
+            loss = F.cross_entropy(output(hidden(codes[rows]).relu()), data.train_labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    for name, value in model.state_dict().items():
+        np.testing.assert_allclose(run.result()[name], value.numpy(), rtol=1e-3, atol=1e-4)
