@@ -438,5 +438,5 @@ def test_folds_share_out_all_rows_once():
     for train, held_out in parts:
         assert torch.cat([train, held_out]).sort().values.tolist() == list(range(10))
         assert train.tolist() == sorted(train.tolist())
-    with pytest.raises(InvalidValue, match="folds=11"):
+    with pytest.raises(ValueError, match="folds=11"):
         split(10, 0, 0, folds=11, fold=0)
