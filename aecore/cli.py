@@ -1,4 +1,4 @@
-"""The `aecore` command: data, run, book."""
+"""The `aecore` command: data, run, claims, book."""
 
 from __future__ import annotations
 
@@ -69,10 +69,32 @@ def _run(given: argparse.Namespace) -> int:
     return FAILED if any(outcome.problem for outcome in outcomes) else 0
 
 
-def _book(given: argparse.Namespace) -> int:
-    from aecore import batch, book, parameters
+def _claims(given: argparse.Namespace) -> int:
+    from aecore import records
+    from aecore.display import CLAIM
 
     root = project()
+    pages = records.finished(_executed(root, given), records.sections(root))
+    for name, page in pages.items():
+        for record in records.of_kind(page, CLAIM):
+            verdict = "holds" if record["holds"] else "FAILS"
+            print(f"{verdict}  {name}/{record['name']}: {record['text']}")
+    return 0
+
+
+def _book(given: argparse.Namespace) -> int:
+    from aecore import book
+
+    root = project()
+    page = book.compile(_executed(root, given), root)
+    print(f"the book is made; open it in a browser:\n{page.resolve().as_uri()}")
+    return 0
+
+
+def _executed(root: Path, given: argparse.Namespace) -> Path:
+    """The folder of the executed notebooks; raises `InvalidValue` if there are none."""
+    from aecore import batch, parameters
+
     parameters.profile(root / "profiles.yaml", given.profile)
     executed = batch.folder(root, given.profile, given.dataset)
     if not any(executed.glob("*.ipynb")):
@@ -81,9 +103,7 @@ def _book(given: argparse.Namespace) -> int:
             f"aecore run --profile {given.profile}"
             + (f" --dataset {given.dataset}" if given.dataset else "")
         )
-    page = book.compile(executed, root)
-    print(f"the book is made; open it in a browser:\n{page.resolve().as_uri()}")
-    return 0
+    return executed
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a notebook parameter, as in --set latent_dims=[1,2,4]",
     )
+
+    claims = commands.add_parser("claims", help="list what was claimed, and whether it holds")
+    claims.set_defaults(command=_claims)
+    _add_profile(claims)
+    _add_dataset(claims)
 
     book = commands.add_parser("book", help="make the HTML book of the executed notebooks")
     book.set_defaults(command=_book)

@@ -166,8 +166,11 @@ def replication(
     `experiment` is its id, such as "A2"; `measured` our figures, mean ± standard deviation over
     the seeds of `runs`; `agrees` None where the profile is too small to say. `why` says what
     differs, and is needed unless it agrees. Raises `InvalidValue` without it or for an unknown id.
+    The reports are about MNIST: for runs on other data it displays nothing.
     """
     runs, known = list(runs), EXPERIMENTS[_known(experiment)]
+    if any(run.spec.dataset != "mnist" for run in runs):
+        return
     if agrees is not None:
         agrees = bool(agrees)
     if not agrees and not why:
