@@ -233,8 +233,10 @@ def decoder_payload(model: Any) -> dict[str, Any]:
 
     `model.decoder` holds linear and then transposed convolution layers; between them stand ReLUs
     and, before the first convolution, a reshape to `model.smallest`; a sigmoid ends it. Raises
-    `TypeError` for any other layer.
+    `TypeError` for any other network.
     """
+    if not hasattr(model, "smallest"):
+        raise TypeError(f"no in-page form of the decoder of {type(model).__name__}")
     layers: list[dict[str, Any]] = []
     for module in model.decoder:
         kind = type(module).__name__
