@@ -239,25 +239,22 @@ def decoder_payload(model: Any) -> dict[str, Any]:
         raise TypeError(f"no in-page form of the decoder of {type(model).__name__}")
     layers: list[dict[str, Any]] = []
     for module in model.decoder:
-        kind = type(module).__name__
-        if kind == "ConvTranspose2d" and not any(layer["type"] == "reshape" for layer in layers):
+        layer = _layer(module)
+        if layer["type"] == "conv_transpose" and layers[-2]["type"] == "linear":
             layers.append({"type": "reshape", "shape": list(model.smallest)})
-        layers += [_layer(kind, module), {"type": "relu"}]
+        layers += [layer, {"type": "relu"}]
     layers[-1] = {"type": "sigmoid"}
     return {"latent_dim": layers[0]["in"], "layers": layers}
 
 
-def _layer(kind: str, module: Any) -> dict[str, Any]:
+def _layer(module: Any) -> dict[str, Any]:
     weights = {"weight": _base64(module.weight), "bias": _base64(module.bias)}
-    if kind == "Linear":
-        sizes = {"in": module.in_features, "out": module.out_features}
-        return {"type": "linear", **sizes, **weights}
-    if kind == "ConvTranspose2d":
-        sizes = {"in": module.in_channels, "out": module.out_channels}
-        for name in ("kernel_size", "stride", "padding", "output_padding"):
-            sizes[name] = list(getattr(module, name))
-        return {"type": "conv_transpose", **sizes, **weights}
-    raise TypeError(f"no in-page form of the decoder layer {module!r}")
+    if not hasattr(module, "output_padding"):
+        return {"type": "linear", "in": module.in_features, "out": module.out_features, **weights}
+    sizes = {"in": module.in_channels, "out": module.out_channels}
+    for name in ("kernel_size", "stride", "padding", "output_padding"):
+        sizes[name] = list(getattr(module, name))
+    return {"type": "conv_transpose", **sizes, **weights}
 
 
 def _base64(parameter: Any) -> str:

@@ -9,7 +9,8 @@ import torch
 from chromium import chromium
 
 from aecore.display import decoder_payload
-from aecore.models import ConvAutoencoder
+from aecore.models import ConvAutoencoder, build
+from aecore.spec import Spec
 
 SCRIPT = Path(__file__).parent.parent / "book" / "assets" / "decoder.js"
 DECODE = "([payload, codes]) => codes.map((z) => Array.from(aecore.decoder(payload).decode(z)))"
@@ -41,8 +42,7 @@ def test_page_decodes_as_pytorch_does(image_shape, channels, d):
     assert np.abs(decoded - expected).max() < 1e-4
 
 
-def test_a_layer_without_a_form_in_the_page_is_refused():
-    model = torch.nn.Module()
-    model.decoder = torch.nn.ModuleList([torch.nn.Bilinear(2, 2, 3)])
-    with pytest.raises(TypeError, match="Bilinear"):
+def test_a_network_without_a_form_in_the_page_is_refused():
+    model = build(Spec(architecture="dense"), (1, 28, 28))
+    with pytest.raises(TypeError, match="DenseAutoencoder"):
         decoder_payload(model)
