@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from aecore import checks
 
@@ -63,8 +63,106 @@ class Occlusion:
         return images.masked_fill(hidden, 0)
 
 
-Corruption = GaussianNoise | Occlusion
-KINDS: dict[str, type[Corruption]] = {kind.__name__: kind for kind in (GaussianNoise, Occlusion)}
+@dataclass(frozen=True)
+class SaltAndPepper:
+    """x' = 0 or 1, each with probability `amount` / 2 for every pixel, x otherwise.
+
+    Takes and returns float images (N, C, H, W) in [0, 1]; 0 ≤ amount ≤ 1.
+    """
+
+    amount: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "amount", checks.real("amount", self.amount, 0, 1))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        lot = images.new_empty(images.shape).uniform_(generator=generator)
+        half = self.amount / 2
+        return images.masked_fill(lot < half, 0).masked_fill_((lot >= half) & (lot < 2 * half), 1)
+
+
+@dataclass(frozen=True)
+class Speckle:
+    """x' = x + x n with n ~ N(0, sigma²) for every pixel; with `clip`, limited to [0, 1].
+
+    Takes float images (N, C, H, W) in [0, 1]; sigma ≥ 0. A black pixel stays black.
+    """
+
+    sigma: float
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma", checks.real("sigma", self.sigma, 0))
+        object.__setattr__(self, "clip", checks.flag("clip", self.clip))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        noise = images.new_empty(images.shape).normal_(0, self.sigma, generator=generator)
+        noisy = images + images * noise
+        return noisy.clamp_(0, 1) if self.clip else noisy
+
+
+@dataclass(frozen=True)
+class Masking:
+    """x' = 0 with probability `fraction` for every pixel, x otherwise (Vincent et al. 2010).
+
+    Takes and returns float images (N, C, H, W) in [0, 1]; 0 ≤ fraction ≤ 1.
+    """
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fraction", checks.real("fraction", self.fraction, 0, 1))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        lot = images.new_empty(images.shape).uniform_(generator=generator)
+        return images.masked_fill(lot < self.fraction, 0)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """x' = f_n(… f_1(x)): the corruptions `parts` one after another."""
+
+    parts: tuple[Corruption, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _checked_parts(self.parts))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        for part in self.parts:
+            images = part(images, generator=generator)
+        return images
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """x' = f_i(x), with i drawn uniformly for each image: one of the corruptions `parts`."""
+
+    parts: tuple[Corruption, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _checked_parts(self.parts))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        choice = images.new_empty(len(images), 1, 1, 1)
+        choice.random_(len(self.parts), generator=generator)
+        result = images
+        for number, part in enumerate(self.parts):
+            result = result.where(choice != number, part(images, generator=generator))
+        return result
+
+
+Corruption = GaussianNoise | Occlusion | SaltAndPepper | Speckle | Masking | Chain | OneOf
+KINDS: dict[str, type[Corruption]] = {kind.__name__: kind for kind in get_args(Corruption)}
+
+
+def _checked_parts(parts: object) -> tuple[Corruption, ...]:
+    if not isinstance(parts, tuple | list) or not parts:
+        raise checks.InvalidValue(f"parts={parts!r} is not allowed: must be corruptions")
+    for part in parts:
+        if not isinstance(part, Corruption):
+            allowed = ", ".join(KINDS)
+            raise checks.InvalidValue(f"parts={part!r} is not allowed: must be of {allowed}")
+    return tuple(parts)
 
 
 def to_dict(corruption: Corruption) -> dict[str, Any]:
@@ -74,6 +172,8 @@ def to_dict(corruption: Corruption) -> dict[str, Any]:
         for field in fields(corruption)
         if getattr(corruption, field.name) != field.default
     }
+    if "parts" in values:
+        values["parts"] = [to_dict(part) for part in values["parts"]]
     return {"kind": type(corruption).__name__, **values}
 
 
@@ -81,6 +181,8 @@ def from_dict(data: dict[str, Any]) -> Corruption:
     """The inverse of `to_dict`; raises `InvalidValue` for an unknown kind or field."""
     values = dict(data)
     kind = KINDS[checks.choice("kind", values.pop("kind", None), tuple(KINDS))]
+    if isinstance(values.get("parts"), list):
+        values["parts"] = tuple(from_dict(part) for part in values["parts"])
     try:
         return kind(**values)
     except TypeError as error:

@@ -112,10 +112,9 @@ def name(corruption: Corruption | None) -> str:
 
 
 def level(corruption: Corruption | None) -> float:
-    """The strength of a corruption: sigma or fraction; 0 for none."""
-    if corruption is None:
-        return 0.0
-    return getattr(corruption, "sigma", None) or getattr(corruption, "fraction", 0.0)
+    """The strength of a corruption: sigma, fraction or amount; 0 for none and for a mix."""
+    strengths = (getattr(corruption, field, 0.0) for field in ("sigma", "fraction", "amount"))
+    return max(strengths)
 
 
 def pca_errors(
@@ -172,3 +171,15 @@ def crossings(errors: pd.DataFrame, first: str, second: str) -> list[float | Non
             step = (levels[i + 1] - levels[i]) * gap[i] / (gap[i] - gap[i + 1])
             found.append(float(levels[i] + step))
     return found
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard deviation of the `values` of several seeds, as text.
+
+    The mean alone where there is one value, nothing where there is none; NaN counts as none.
+    """
+    values = pd.Series(values, dtype=float).dropna()
+    if values.empty:
+        return ""
+    mean = f"{values.mean():.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"

@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from aecore.corruption import GaussianNoise, Occlusion, from_dict, to_dict
+from aecore.checks import InvalidValue
+from aecore.corruption import (
+    Chain,
+    GaussianNoise,
+    Masking,
+    Occlusion,
+    OneOf,
+    SaltAndPepper,
+    Speckle,
+    from_dict,
+    to_dict,
+)
 from aecore.randomness import generator, keep_mask, permutation
 
 
@@ -53,12 +64,73 @@ def test_occlusion_reaches_every_place_equally():
 def test_corruptions_leave_their_input_alone_and_repeat():
     x = images()
     before = x.clone()
-    for corruption in (GaussianNoise(0.5), Occlusion(0.3)):
+    parts = (
+        GaussianNoise(0.5), Occlusion(0.3), SaltAndPepper(0.1), Speckle(0.5), Masking(0.3)
+    )  # fmt: skip
+    for corruption in (*parts, Chain(parts), OneOf([Chain(parts), *parts])):
         first = corruption(x, generator=generator(0, "a"))
         assert torch.equal(first, corruption(x, generator=generator(0, "a")))
         assert not torch.equal(first, corruption(x, generator=generator(1, "a")))
         assert from_dict(to_dict(corruption)) == corruption
     assert torch.equal(x, before)
+
+
+def test_salt_and_pepper_sets_its_share_of_pixels_half_to_each():
+    gray = torch.full((100, 1, 28, 28), 0.5)
+    values = SaltAndPepper(0.05)(gray, generator=generator(0, "test")).numpy()
+    assert set(np.unique(values)) == {0, 0.5, 1}
+    for value in (0, 1):  # 5 standard errors
+        assert abs((values == value).mean() - 0.025) < 5 * np.sqrt(0.025 / values.size)
+    assert (SaltAndPepper(1)(gray, generator=generator(0, "test")) != 0.5).all()
+    assert torch.equal(SaltAndPepper(0)(gray, generator=generator(0, "test")), gray)
+
+
+def test_speckle_is_its_formula():
+    x = images()
+    noise = torch.empty_like(x).normal_(0, 0.5, generator=torch.Generator().manual_seed(7)).numpy()
+    expected = x.numpy() + x.numpy() * noise
+    for clip in (False, True):
+        got = Speckle(0.5, clip=clip)(x, generator=torch.Generator().manual_seed(7)).numpy()
+        np.testing.assert_allclose(got, np.clip(expected, 0, 1) if clip else expected, rtol=1e-6)
+
+
+def test_masking_hides_its_share_of_pixels():
+    x = images(100) + 0.01
+    masked = Masking(0.3)(x, generator=generator(0, "test"))
+    hidden = masked == 0
+    assert abs(hidden.float().mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / x.numel())
+    assert torch.equal(masked[~hidden], x[~hidden])
+
+
+def test_a_chain_does_all_and_one_of_does_one_for_each_image():
+    x = images(3000, 4, 4) + 0.01
+    black, shifted = Occlusion(1.0), GaussianNoise(0.0, mean=5)
+    assert (Chain([black, shifted])(x, generator=generator(0, "test")) == 5).all()
+    assert (Chain([shifted, black])(x, generator=generator(0, "test")) == 0).all()
+    mixed = OneOf([black, shifted, Masking(0)])(x, generator=generator(0, "test")).flatten(1)
+    x = x.flatten(1)
+    kinds = torch.stack([(mixed == 0).all(1), (mixed == x + 5).all(1), (mixed == x).all(1)])
+    assert (kinds.sum(0) == 1).all()
+    assert (abs(kinds.float().mean(1) - 1 / 3) < 0.05).all()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: SaltAndPepper(1.1),
+        lambda: Speckle(-1),
+        lambda: Speckle(0.1, clip=1),
+        lambda: Masking(-0.1),
+        lambda: Chain([]),
+        lambda: OneOf("noise"),
+        lambda: OneOf([0.3]),
+        lambda: from_dict({"kind": "Chain", "parts": [{"kind": "Blur"}]}),
+    ],
+)
+def test_a_wrong_corruption_is_told_in_one_line(build):
+    with pytest.raises(InvalidValue, match="is not allowed: must be") as error:
+        build()
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])

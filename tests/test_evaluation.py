@@ -4,7 +4,7 @@ from sklearn.decomposition import PCA
 
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
-from aecore.evaluation import corrupt, crossings, pca_errors, reconstruction_errors
+from aecore.evaluation import corrupt, crossings, pca_errors, reconstruction_errors, spread
 from aecore.runs import fit
 from aecore.spec import Spec
 
@@ -75,3 +75,9 @@ def test_crossings_by_hand():
             rows.append({"seed": seed, "trained_on": trained_on, "level": level, "mse": mse})
     found = crossings(pd.DataFrame(rows), "clean", "noise")
     assert found == [pytest.approx(4 / 3), 0.0, None]
+
+
+def test_spread_over_seeds_by_hand():
+    assert spread([1, 2, 3], 2) == "2.00 ± 1.00"
+    assert spread([0.5, np.nan], 3) == "0.500"
+    assert spread([np.nan], 3) == ""
