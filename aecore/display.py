@@ -5,9 +5,11 @@ the scripts of `book/assets`. Nothing here carries or asks for a library.
 """
 
 import base64
+import hashlib
 import html
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 # Plotly's own default is a button that uploads the chart to its maker.
 _CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
 _KEYS_SHOWN = 4
+HARDLY = 50_000  # training images, with repetition, below which a network shows nothing
 VERDICTS = {
     True: ("holds", "✓ agrees"),
     False: ("fails", "✗ differs"),
@@ -40,18 +43,21 @@ def show(
     runs: Iterable[Any] = (),
     name: str | None = None,
     decoder: Mapping[str, Any] | None = None,
+    sheet: str | None = None,
 ) -> None:
     """Displays a plotly figure, its caption, and where its numbers come from.
 
     `alt` says what the figure shows to someone who can't see it. `runs` are the trained models
     behind it. `name` is how a prose page asks for the figure (`<!-- figure: notebook/name -->`).
     With a `decoder` (see `decoder_payload`) of a 2-D code, pointing at a place of the figure's
-    plane draws the image decoded there.
+    plane draws the image decoded there. With the name of a `sheet` (see `image_sheet`) pointing at
+    a point shows the image whose number is the point's `customdata`.
     """
     drawing = _compact(json.loads(figure.to_json()))
     bundle = {"data": drawing["data"], "layout": drawing["layout"]}
     height = int(drawing["layout"].get("height") or 450)
     named = f' data-name="{_escape(name)}"' if name else ""
+    named += f' data-sheet="{_escape(sheet)}"' if sheet else ""
     parts = [
         f'<div class="aecore-plot" role="img" aria-label="{_escape(alt)}" '
         f'style="height:{height}px"></div>',
@@ -67,6 +73,27 @@ def show(
         }
     )
     _caption(caption, runs)
+
+
+def image_sheet(images: Any) -> str:
+    """Gives the page images (N, C, H, W) in [0, 1], once for all its figures; returns their name.
+
+    Nothing is to be seen of them until `show(…, sheet=name)`. In JupyterLab, without the book's
+    scripts, a figure shows its own hover texts instead.
+    """
+    count, _, height, width = images.shape
+    columns = math.ceil(math.sqrt(count))
+    blank = np.zeros((columns * math.ceil(count / columns), *images.shape[1:]), dtype=np.float32)
+    blank[:count] = images
+    rows = [np.concatenate(list(row), axis=2) for row in np.split(blank, len(blank) // columns)]
+    pixels = np.concatenate(rows, axis=1)  # (C, rows · H, columns · W)
+    # A little loss halves the page for pictures with gray tones.
+    content = _encoded(pixels, "WEBP", quality=75)
+    name = hashlib.sha256(content.encode()).hexdigest()[:12]
+    sizes = {"columns": columns, "width": width, "height": height}
+    sheet = _script("aecore-sheet", {"name": name, **sizes, "source": content})
+    _display({"text/html": sheet, "text/plain": f"{count} images for the figures below"})
+    return name
 
 
 def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[Any] = ()) -> None:
@@ -89,14 +116,20 @@ def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[
 
 def _strip(images: Any) -> str:
     """Images (N, C, H, W) in [0, 1] side by side as a PNG in a data URL."""
+    pixels = np.asarray(images, dtype=np.float32)
+    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, 1)))  # a dark line between two
+    return _encoded(np.concatenate(list(pixels), axis=2)[:, :, :-1], "PNG")
+
+
+def _encoded(pixels: np.ndarray, form: str, **options: int) -> str:
+    """A picture (C, H, W) in [0, 1], C = 1 or 3, clipped, as a data URL."""
     from PIL import Image
 
-    pixels = (np.asarray(images, dtype=np.float32).clip(0, 1) * 255).round().astype(np.uint8)
-    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, 1)))  # a dark line between two
-    row = np.concatenate(list(pixels), axis=2)[:, :, :-1]  # (C, H, N (W + 1) - 1)
+    values = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(row[0] if len(row) == 1 else row.transpose(1, 2, 0)).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
+    picture.save(file, form, **options)
+    return f"data:image/{form.lower()};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def table(
@@ -166,11 +199,15 @@ def replication(
     `experiment` is its id, such as "A2"; `measured` our figures, mean ± standard deviation over
     the seeds of `runs`; `agrees` None where the profile is too small to say. `why` says what
     differs, and is needed unless it agrees. Raises `InvalidValue` without it or for an unknown id.
-    The reports are about MNIST: for runs on other data it displays nothing.
+    The reports are about MNIST: for runs on other data it displays nothing. Networks that are
+    hardly trained (fewer than `HARDLY` images seen) agree and differ with nothing.
     """
     runs, known = list(runs), EXPERIMENTS[_known(experiment)]
     if any(run.spec.dataset != "mnist" for run in runs):
         return
+    seen = [len(run.history) * (run.spec.train_images or HARDLY) for run in runs]
+    if seen and max(seen) < HARDLY:
+        agrees, why = None, f"The networks have seen {max(seen):,} images at most."
     if agrees is not None:
         agrees = bool(agrees)
     if not agrees and not why:

@@ -17,10 +17,11 @@ from aecore import checks, randomness
 from aecore import corruption as corruptions
 from aecore.corruption import Corruption
 from aecore.data import Dataset, load
-from aecore.pool import Counter, run_jobs
+from aecore.pool import Counter
 from aecore.runs import Run
 from aecore.spec import digest
 from aecore.store import Store
+from aecore.tables import answers
 from aecore.training import EVALUATION_BATCH, as_floats, reproducible
 
 EVALUATION = 1  # goes up whenever a change alters what these functions return
@@ -39,28 +40,22 @@ def reconstruction_errors(
     all test images of (reconstruction - clean image)²; NaN for a run that diverged. The corrupted
     images are the same for all.
     """
-    store = store or Store()
     runs, test_corruptions = list(runs), list(test_corruptions)
-    described = [None if c is None else corruptions.to_dict(c) for c in test_corruptions]
-    keys = [
-        digest({"table": "reconstruction", "version": EVALUATION, "run": run.key, "on": described})
-        for run in runs
-    ]
-    entries = {key: store.read("table", key) for key in keys}
-    errors = {key: entry.document["mse"] for key, entry in entries.items() if entry is not None}
-    wanted = {key: run for key, run in zip(keys, runs, strict=True) if key not in errors}
-    if wanted:
-        store.check_writable()
-        jobs = [(run, test_corruptions) for run in wanted.values()]
-        sizes = [
-            len(load(run.spec.dataset).test_images) * len(described) for run in wanted.values()
-        ]
-        label = f"testing {len(jobs)} {'model' if len(jobs) == 1 else 'models'}"
-        for number, mse in run_jobs(_errors_job, jobs, sizes, label, executor):
-            key = list(wanted)[number]
-            mse = [value if math.isfinite(value) else None for value in mse]  # JSON has no NaN
-            store.write("table", key, {"run": wanted[key].key, "on": described, "mse": mse}, {})
-            errors[key] = mse
+    asked = {
+        "table": "reconstruction",
+        "version": EVALUATION,
+        "on": [None if c is None else corruptions.to_dict(c) for c in test_corruptions],
+    }
+    images = [len(load(run.spec.dataset).test_images) for run in runs]
+    found = answers(
+        [{**asked, "run": run.key} for run in runs],
+        _errors_job,
+        [(run, test_corruptions) for run in runs],
+        [count * len(test_corruptions) for count in images],
+        "testing models",
+        executor,
+        store,
+    )
     rows = [
         {
             "key": run.key,
@@ -71,18 +66,39 @@ def reconstruction_errors(
             "level": level(tested),
             "mse": math.nan if mse is None else mse,
         }
-        for key, run in zip(keys, runs, strict=True)
-        for tested, mse in zip(test_corruptions, errors[key], strict=True)
+        for run, errors in zip(runs, found, strict=True)
+        for tested, mse in zip(test_corruptions, errors, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def loss_curves(runs: Sequence[Run]) -> pd.DataFrame:
+    """The history of every run, a row an epoch.
+
+    Columns: `key`, `latent_dim`, `seed`, `trained_on`, and those of `Run.history`: `epoch`,
+    `train_loss`, `validation_loss`, NaN where there is none.
+    """
+    rows = [
+        {
+            "key": run.key,
+            "latent_dim": run.spec.latent_dim,
+            "seed": run.spec.seed,
+            "trained_on": name(run.spec.corruption),
+            **row,
+        }
+        for run in runs
+        for row in run.history
     ]
     return pd.DataFrame(rows)
 
 
 def _errors_job(
     run: Run, test_corruptions: Sequence[Corruption | None], counter_path: Path | None = None
-) -> list[float]:
+) -> list[float | None]:
     counter, images = Counter(counter_path), load(run.spec.dataset).test_images
     with reproducible():
-        return [mean_squared_error(run, images, tested, counter) for tested in test_corruptions]
+        errors = [mean_squared_error(run, images, tested, counter) for tested in test_corruptions]
+    return [mse if math.isfinite(mse) else None for mse in errors]  # JSON has no NaN
 
 
 def mean_squared_error(

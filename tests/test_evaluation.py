@@ -33,7 +33,7 @@ def test_errors_are_the_mean_over_all_pixels(tiny, runs, store):
 
 def test_errors_are_stored(runs, store, monkeypatch):
     first = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
-    monkeypatch.setattr("aecore.evaluation.run_jobs", None)
+    monkeypatch.setattr("aecore.tables.run_jobs", None)
     again = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
     assert first.equals(again)
 

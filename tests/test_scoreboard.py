@@ -15,7 +15,8 @@ from aecore.reported import EXPERIMENTS
 SEEDED = [
     SimpleNamespace(
         key=f"{seed:064x}",
-        spec=SimpleNamespace(dataset="mnist", seed=seed),
+        spec=SimpleNamespace(dataset="mnist", seed=seed, train_images=None),
+        history=[{"epoch": 1}],
         provenance={"device": "cpu (x86_64)"},
     )
     for seed in range(3)
@@ -79,6 +80,19 @@ def test_what_does_not_agree_needs_a_reason_and_an_experiment_its_name(page):
     with pytest.raises(InvalidValue, match="experiment='Z9' is not allowed: must be one of A1"):
         display.replication("Z9", "0.1", True)
     assert not page.cells[1].outputs
+
+
+def test_networks_that_are_hardly_trained_agree_with_nothing(page):
+    hardly = SimpleNamespace(
+        spec=SimpleNamespace(dataset="mnist", seed=0, train_images=2000),
+        history=[{}, {}],
+        provenance={"device": "cpu"},
+        key="0" * 64,
+    )
+    display.replication("B3", "0.1", True, runs=[hardly])
+    (record,) = records.of_kind(page, display.REPLICATION)
+    assert record["agrees"] is None
+    assert "4,000 images" in record["why"]
 
 
 def test_other_data_replicate_nothing(page):
