@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from aecore import randomness
 from aecore.checks import InvalidValue
 from aecore.spec import Spec
+from aecore.upsampling import ConvTranspose2d
 
 SMALLEST = 9  # pixels a side: below, three strided convolutions leave nothing
 HEAD = 128  # hidden units of a classifier's head
@@ -247,11 +248,11 @@ def _encoder(
 
 def _upsample(
     inputs: int, outputs: int, size: list[int], target: list[int], padding: int
-) -> nn.ConvTranspose2d:
+) -> ConvTranspose2d:
     """The mirror of a 3 x 3 convolution with stride 2 that took `target` to `size`."""
     reached = [2 * n + 1 - 2 * padding for n in size]
     extra = tuple(t - r for t, r in zip(target, reached, strict=True))
-    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=padding, output_padding=extra)
+    return ConvTranspose2d(inputs, outputs, padding, extra)
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:

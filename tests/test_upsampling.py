@@ -1,0 +1,89 @@
+"""The transposed convolution against PyTorch's own."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from aecore.training import reproducible
+from aecore.upsampling import ConvTranspose2d
+
+BITS = (0, 1)
+AXES = list(itertools.product(BITS, BITS))
+
+
+def pair(inputs, outputs, padding, output_padding):
+    """Our layer and PyTorch's, in double precision, with the same weights."""
+    ours = ConvTranspose2d(inputs, outputs, padding, output_padding).double()
+    theirs = nn.ConvTranspose2d(
+        inputs, outputs, 3, stride=2, padding=padding, output_padding=output_padding
+    ).double()
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 8])
+@pytest.mark.parametrize("padding", BITS)
+@pytest.mark.parametrize("output_padding", AXES)
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (4, 7), (9, 2)])
+def test_output_and_gradients_are_pytorchs(outputs, padding, output_padding, size):
+    torch.manual_seed(0)
+    ours, theirs = pair(5, outputs, padding, output_padding)
+    x = torch.randn(4, 5, *size, dtype=torch.float64, requires_grad=True)
+    expected = theirs(x)
+    direction = torch.randn_like(expected)
+    gradients = torch.autograd.grad(expected, [x, *theirs.parameters()], direction)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = x.detach().contiguous(memory_format=layout).requires_grad_()
+        output = ours(given)
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(output, expected)
+        actual = torch.autograd.grad(output, [given, *ours.parameters()], direction)
+        torch.testing.assert_close(actual, gradients)
+
+
+@pytest.mark.parametrize(("outputs", "padding"), [(1, 0), (1, 1), (3, 0), (3, 1)])
+def test_gradients_are_finite_differences(outputs, padding):
+    torch.manual_seed(0)
+    layer, _ = pair(2, outputs, padding, (1, 0))
+    x = torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def output(x, weight, bias):
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
+
+    inputs = (x, layer.weight, layer.bias)
+    assert torch.autograd.gradcheck(output, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(output, inputs, fast_mode=True)
+
+
+def test_only_the_gradients_asked_for_are_made():
+    layer = ConvTranspose2d(2, 3, 1, (1, 1))
+    layer.weight.requires_grad_(False)
+    x = torch.randn(4, 2, 5, 5)
+    layer(x).sum().backward()
+    assert layer.weight.grad is None
+    torch.testing.assert_close(layer.bias.grad, torch.full((3,), 4.0 * 10 * 10))
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "padding"), [((8, 14, 14), 1, 1), ((32, 3, 3), 16, 0)]
+)
+def test_the_same_bits_with_and_without_gradients_and_twice(shape, outputs, padding):
+    torch.manual_seed(0)
+    layer = ConvTranspose2d(shape[0], outputs, padding, (padding, padding))
+    x = torch.randn(64, *shape)
+    with reproducible():
+        first = layer(x)
+        assert torch.equal(layer(x), first)
+        with torch.inference_mode():
+            assert torch.equal(layer(x), first)
+    native = F.conv_transpose2d(x, layer.weight, layer.bias, 2, padding, padding)
+    torch.testing.assert_close(first, native)
+
+
+def test_elsewhere_it_is_pytorchs_own():
+    layer = ConvTranspose2d(4, 2, 1, (1, 0)).to("meta")
+    assert layer(torch.empty(3, 4, 5, 6, device="meta")).shape == (3, 2, 10, 11)
+    assert set(layer.state_dict()) == {"weight", "bias"}
