@@ -1,4 +1,4 @@
-"""The latent space: centroids, the smoothness surface D(x, y), basins, samples and paths."""
+"""The latent space: centroids, the smoothness surface D(x, y), basins, samples, paths, slopes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def centroids(codes: Tensor, labels: Tensor) -> Tensor:
     return sums / labels.bincount(minlength=classes)[:, None]
 
 
+def own_basin(codes: Tensor, labels: Tensor, centroids: Tensor) -> float:
+    """Share of `codes` (N, d) whose nearest of the `centroids` (K, d) is that of their own class.
+
+    `labels` is int64 (N,). Chance is 1 / K.
+    """
+    return float((_nearest(codes, centroids) == labels).float().mean())
+
+
+def _nearest(points: Tensor, centroids: Tensor) -> Tensor:
+    return torch.cdist(points, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+
+
 @dataclass(frozen=True)
 class Surface:
     """D at each point (N,), and the class (N,) of the centroid nearest to it in code space."""
@@ -46,7 +58,7 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> Surfa
     `centroids` (K, d) and `points` (N, d) are codes; nearness is Euclidean in code space, the
     distance is summed over pixels. From Dainese, "Compressing MNIST dataset with autoencoders", V.
     """
-    nearest = torch.cdist(points, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+    nearest = _nearest(points, centroids)
     images, centers = decode(points).flatten(1), decode(centroids).flatten(1)
     distance = (images - centers[nearest]).square().sum(1)
     return Surface(distance, nearest)
@@ -134,6 +146,47 @@ def sample_box(centroids: Tensor, count: int, *, generator: Generator) -> Tensor
     """Codes (count, d) drawn uniformly from the centroids' bounding box."""
     low, high = centroids.amin(0), centroids.amax(0)
     return low + (high - low) * torch.rand(count, centroids.shape[1], generator=generator)
+
+
+def sample_normal(codes: Tensor, count: int, *, generator: Generator) -> Tensor:
+    """Codes (count, d) from the normal distribution with the mean and covariance of `codes` (N, d).
+
+    An autoencoder without a prior of its own is given this one (Ghosh et al. 2020, sec. 4).
+    """
+    values, directions = torch.linalg.eigh(torch.cov(codes.T.double()).reshape(codes.shape[1], -1))
+    spread = directions * values.clamp(min=0).sqrt()  # a root of the covariance, singular or not
+    noise = torch.randn(count, codes.shape[1], generator=generator, dtype=torch.float64)
+    return (codes.mean(0) + noise @ spread.T).to(codes.dtype)
+
+
+def sample_between(codes: Tensor, count: int, *, generator: Generator) -> Tensor:
+    """Codes (count, d), each somewhere on the straight way between two of `codes` (N, d)."""
+    first, second = torch.randint(len(codes), (2, count), generator=generator)
+    way = torch.rand(count, 1, generator=generator)
+    return codes[first] + way * (codes[second] - codes[first])
+
+
+def jacobian_norms(decode: Decode, codes: Tensor, step: float = 0.01) -> Tensor:
+    """‖∂g/∂z‖, the Frobenius norm of the decoder's Jacobian, at each of `codes` (N, d): (N,).
+
+    How far the picture moves for a small step of the code, over all directions. Where it is the
+    same everywhere, equal distances in the code are equal distances between pictures. By central
+    differences of ± `step`.
+    """
+    squares = codes.new_zeros(len(codes))
+    for change in step * torch.eye(codes.shape[1], dtype=codes.dtype):
+        moved = decode(codes + change) - decode(codes - change)
+        squares += moved.flatten(1).square().sum(1)
+    return squares.sqrt() / (2 * step)
+
+
+def active_units(codes: Tensor, threshold: float = 0.01) -> int:
+    """How many of the d numbers of `codes` (N, d) vary from image to image by over `threshold`.
+
+    `codes` are a variational autoencoder's means, whose unused numbers stay at 0; the measure is
+    the variance, with the threshold of Burda, Grosse & Salakhutdinov 2016, sec. 5.
+    """
+    return int((codes.var(0) > threshold).sum())
 
 
 @dataclass(frozen=True)

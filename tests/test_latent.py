@@ -6,6 +6,8 @@ import torch
 
 from aecore import latent
 from aecore.checks import InvalidValue
+from aecore.models import build
+from aecore.spec import Spec
 
 # Ten points on paper: class 0 around (0, 0), class 1 around (4, 0), class 2 around (0, 6).
 CODES = torch.tensor(
@@ -33,6 +35,13 @@ def test_distance_surface_by_hand():
     assert surface.nearest.tolist() == [0, 0, 1, 0, 2, 1, 1]
     # Squared distances in (x, 10 y): e.g. (0, 5) to centroid (0, 6) is 10² in the picture.
     assert surface.distance.tolist() == [0, 1, 1, 400, 100, 100, 102.25]
+
+
+def test_own_basin_by_hand():
+    assert latent.own_basin(CODES, LABELS, CENTROIDS) == 1
+    # Of the ten only (0, 5), (0, 6) and (0, 7) stay nearest to their own: 3 labels of 2.
+    moved = torch.tensor([[4.0, 0], [0, 0], [0, 6]])
+    assert latent.own_basin(CODES, LABELS, moved) == pytest.approx(0.3)
 
 
 def test_adjacency_and_ridges_by_hand():
@@ -99,3 +108,51 @@ def test_adjacency_counts_models():
 
     share = latent.adjacency([plane([[0, 1], [2, 2]]), plane([[0, 0], [2, 2]])])
     assert share.nan_to_num(-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
+
+
+def test_normal_samples_have_the_codes_mean_and_covariance():
+    codes = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    codes = codes @ torch.tensor([[1.0, 2, 0], [0, 1, 0], [0, 0, 0]]) + torch.tensor([5.0, 0, 7])
+    samples = latent.sample_normal(codes, 20000, generator=torch.Generator().manual_seed(0))
+    assert samples.dtype == codes.dtype
+    np.testing.assert_allclose(samples.mean(0), codes.mean(0), atol=0.06)
+    np.testing.assert_allclose(np.cov(samples.numpy().T), np.cov(codes.numpy().T), atol=0.15)
+    assert (samples[:, 2] == 7).all(), "a number without spread stays what it is"
+    single = latent.sample_normal(codes[:, :1], 4, generator=torch.Generator().manual_seed(0))
+    assert single.shape == (4, 1)
+
+
+def test_samples_between_two_codes_lie_on_the_straight_way():
+    codes = torch.tensor([[0.0, 0], [4, 4]])
+    samples = latent.sample_between(codes, 1000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(samples[:, 0], samples[:, 1])
+    assert samples.min() >= 0
+    assert samples.max() <= 4
+    inside = samples[(samples[:, 0] > 0) & (samples[:, 0] < 4)]
+    assert 400 < len(inside) < 600, "half of the pairs are of two different codes"
+    assert 1.8 < inside.mean() < 2.2
+
+
+def test_jacobian_norms_by_hand_and_by_automatic_differentiation():
+    # ∂(x, 10 y)/∂(x, y) is diag(1, 10) everywhere.
+    torch.testing.assert_close(
+        latent.jacobian_norms(decode, CODES), torch.full((10,), math.sqrt(101)), rtol=1e-3, atol=0
+    )
+    curved = latent.jacobian_norms(lambda z: z.square(), torch.tensor([[1.0, 2], [0, 3]]))
+    torch.testing.assert_close(curved, torch.tensor([math.sqrt(4 + 16), 6]), rtol=1e-3, atol=0)
+    model = build(Spec(latent_dim=3), (1, 28, 28)).double().requires_grad_(False)
+    codes = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = [
+        torch.autograd.functional.jacobian(lambda z: model.decode(z[None]), code).norm()
+        for code in codes
+    ]
+    torch.testing.assert_close(
+        latent.jacobian_norms(model.decode, codes, 1e-5), torch.stack(exact), rtol=1e-6, atol=0
+    )
+
+
+def test_active_units_are_those_that_vary():
+    random = np.random.default_rng(0)
+    codes = torch.from_numpy(random.normal(0, [1.0, 0.2, 0.05, 0.0], (5000, 4)))
+    assert latent.active_units(codes) == 2  # variances 1, 0.04, 0.0025, 0
+    assert latent.active_units(codes, threshold=0.001) == 3

@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from aecore import latent
+from aecore.checks import InvalidValue
+from aecore.corruption import GaussianNoise
+from aecore.data import load
+from aecore.evaluation import corrupt
+from aecore.regularity import MEASURED, coarse, comparison, precision_and_recall, regularity
+from aecore.runs import fit
+from aecore.spec import Spec
+
+
+def test_precision_and_recall_by_hand():
+    real = torch.tensor([[0.0], [1], [2], [10]])  # with k = 1 they reach 1, 1, 1 and 8 far
+    drawn = torch.tensor([[2.5], [3.5], [20]])  # these 1, 1 and 16.5 far
+    precision, recall = precision_and_recall(real, drawn, k=1)
+    assert precision == pytest.approx(2 / 3)  # 2.5 by 2, 3.5 by 10; 20 is too far out
+    assert recall == pytest.approx(2 / 4)  # 2 by 2.5, 10 by 20
+    with pytest.raises(InvalidValue, match="k=3 is not allowed: must be at least 1 and at most 2"):
+        precision_and_recall(real, drawn)
+
+
+def test_precision_and_recall_by_counting():
+    random = np.random.default_rng(0)
+    real, drawn = random.normal(0, 1, (50, 4)), random.normal(1, 0.5, (40, 4))
+
+    def inside(among, pictures, k=3):
+        count = 0
+        for picture in pictures:
+            for center in among:
+                radius = sorted(math.dist(center, fellow) for fellow in among)[k]
+                if math.dist(center, picture) <= radius:
+                    count += 1
+                    break
+        return count / len(pictures)
+
+    found = precision_and_recall(torch.from_numpy(real), torch.from_numpy(drawn))
+    assert found == pytest.approx((inside(real, drawn), inside(drawn, real)))
+
+
+def test_coarse_shapes_are_scikit_learns_first_components():
+    source = torch.Generator().manual_seed(0)
+    images, others = (torch.rand(n, 1, 5, 6, generator=source) for n in (100, 7))
+    pca = PCA(8, svd_solver="full").fit(images.flatten(1).numpy())
+    for found, given in zip(coarse(images, others), (images, others), strict=True):
+        expected = pca.transform(given.flatten(1).numpy())
+        np.testing.assert_allclose(found.abs().numpy(), np.abs(expected), atol=1e-4)
+    assert coarse(images[:5])[0].shape == (5, 5)
+
+
+def test_a_row_for_each_run_whatever_its_architecture(tiny, store, monkeypatch):
+    base = Spec(dataset=tiny, epochs=30, batch_size=50, latent_dim=2)
+    vae = base.replace(architecture="vae", loss="elbo")
+    runs = fit([base, vae, vae.replace(latent_dim=5)], store=store)
+    table = regularity(runs, steps=6, points=12, store=store)
+    assert list(table["architecture"]) == ["conv", "vae", "vae"]
+    assert table["ridge_ratio"][0] > 0
+    assert np.isnan(table["ridge_ratio"][2]), "only a plane has ridges"
+    data = load(tiny)
+    for run, row in zip(runs, table.itertuples(), strict=True):
+        images = data.test_images.float() / 255
+        expected = (run.model.decode(run.model.encode(images)) - images).square().mean()
+        assert row.mse == pytest.approx(float(expected), rel=1e-5)
+        centers = latent.centroids(run.encode(images), data.test_labels)
+        uneven = latent.unevenness(run.decode, centers, 6)
+        pairs = [float(uneven[a, b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+        assert row.unevenness == pytest.approx(np.mean(pairs), rel=1e-3)
+        for share in (row.precision, row.recall, row.box_precision, row.box_recall):
+            assert 0 <= share <= 1
+        assert row.slope_variation > 0
+        assert 0 <= row.active_units <= run.spec.latent_dim
+        codes = run.encode(images).numpy()
+        noisy = run.encode(corrupt(images, GaussianNoise(0.1))).numpy()
+        apart = np.square(codes[:, None] - codes).sum(2)
+        expected = np.square(noisy - codes).sum(1).mean() / apart[~np.eye(60, dtype=bool)].mean()
+        assert row.code_shift == pytest.approx(math.sqrt(expected), rel=1e-3)
+    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    assert regularity(runs, steps=6, points=12, store=store).equals(table)
+
+
+def test_comparison_is_mean_and_deviation_over_seeds():
+    rows = {name: [1.0, 2.0, 3.0] for name in MEASURED} | {"ridge_ratio": [np.nan] * 3}
+    text = comparison({("VAE", 2): pd.DataFrame(rows)})["VAE, d = 2"]
+    assert text["test MSE"] == "2.0000 ± 1.0000"
+    assert text["precision of draws"] == "2.00 ± 1.00"
+    assert text[MEASURED["ridge_ratio"]] == ""

@@ -1,0 +1,64 @@
+"""The loss of the variational autoencoder against its closed form and a Monte-Carlo estimate."""
+
+import numpy as np
+import pytest
+import torch
+
+from aecore.models import build
+from aecore.spec import Spec
+from aecore.training import elbo
+
+
+@pytest.fixture
+def output():
+    source = torch.Generator().manual_seed(0)
+    images = torch.rand(7, 1, 5, 5, generator=source)
+    reconstruction = torch.rand(7, 1, 5, 5, generator=source)
+    mean = torch.randn(7, 3, generator=source)
+    log_variance = torch.randn(7, 3, generator=source)
+    return images, reconstruction, mean, log_variance
+
+
+def test_terms_are_their_closed_form(output):
+    images, reconstruction, mean, log_variance = (x.double().numpy() for x in output)
+    error = np.mean([((a - b) ** 2).sum() for a, b in zip(images, reconstruction, strict=True)])
+    # -½ Σ (1 + log σ² - μ² - σ²), as in Manzali's report, section 3.1
+    divergence = -0.5 * (1 + log_variance - mean**2 - np.exp(log_variance)).sum(1).mean()
+    found = elbo(output[1:], output[0])
+    np.testing.assert_allclose(found.numpy(), [error, divergence], rtol=1e-5)
+
+
+def test_kl_is_the_mean_of_the_log_ratio_of_the_two_densities(output):
+    """KL(q ‖ p) = E over z ~ q of log q(z) - log p(z), for normal densities written out."""
+    mean, log_variance = (x.double().numpy() for x in output[2:])
+    sigma = np.exp(log_variance / 2)
+    noise = np.random.default_rng(0).normal(size=(200_000, *mean.shape))
+    z = mean + sigma * noise
+    log_q = -0.5 * (noise**2 + np.log(2 * np.pi)) - np.log(sigma)
+    log_p = -0.5 * (z**2 + np.log(2 * np.pi))
+    estimate = (log_q - log_p).sum(2).mean()
+    assert float(elbo(output[1:], output[0])[1]) == pytest.approx(estimate, rel=0.01)
+
+
+def test_kl_is_zero_for_the_prior_and_only_for_it():
+    images = torch.zeros(2, 1, 5, 5)
+    zeros = torch.zeros(2, 3)
+    assert elbo((images, zeros, zeros), images).tolist() == [0, 0]
+    assert elbo((images, zeros + 0.1, zeros), images)[1] > 0
+    assert elbo((images, zeros, zeros + 0.1), images)[1] > 0
+    assert elbo((images, zeros, zeros - 0.1), images)[1] > 0
+
+
+def test_drawn_codes_have_the_mean_and_variance_that_the_encoder_tells():
+    model = build(Spec(architecture="vae", loss="elbo", latent_dim=2), (1, 28, 28))
+    image = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    given = image.expand(20_000, -1, -1, -1)
+    drawn = []
+    model.decode = lambda z, drop: drawn.append(z)  # what would be decoded
+    with torch.no_grad():
+        _, mean, log_variance = model(given, generator=torch.Generator().manual_seed(1))
+        model(image)
+    sigma = (log_variance[0] / 2).exp()
+    torch.testing.assert_close(drawn[0].mean(0), mean[0], atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn[0].std(0), sigma, atol=0, rtol=0.03)
+    torch.testing.assert_close(drawn[1], mean[:1])  # without a generator the code is the mean
