@@ -15,7 +15,7 @@ from aecore.corruption import Corruption
 ARCHITECTURES = ("conv", "dense", "vae", "classifier")
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 LOSSES = ("mse", "l1", "elbo", "cross_entropy")
-OPTIMIZERS = ("adam", "adamax", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "one_cycle")
 
 

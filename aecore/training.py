@@ -232,11 +232,13 @@ def optimizer(spec: Spec, model: nn.Module) -> torch.optim.Optimizer:
     settings = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
     match spec.optimizer:
         case "adam":
-            return torch.optim.Adam(model.parameters(), **settings)
+            return torch.optim.Adam(model.parameters(), fused=True, **settings)
         case "adamax":
             return torch.optim.Adamax(model.parameters(), **settings)
         case "adamw":
-            return torch.optim.AdamW(model.parameters(), **settings)
+            return torch.optim.AdamW(model.parameters(), fused=True, **settings)
+        case "rmsprop":  # with the smoothing of TensorFlow and of Hinton's lecture
+            return torch.optim.RMSprop(model.parameters(), alpha=0.9, **settings)
         case "sgd":
             return torch.optim.SGD(model.parameters(), momentum=spec.momentum, **settings)
     raise AssertionError(spec.optimizer)

@@ -35,8 +35,8 @@ class Upsample(torch.autograd.Function):
 
     A block of 2 x 2 pixels of the output depends on 2 x 2 pixels of the input, so an ordinary
     convolution gives all four, as four times the channels. A single channel, too narrow for that,
-    takes one matrix product and few sums. MNIST's three layers on one thread of an EPYC,
-    batch 256, PyTorch's against these: 1.36 and 0.97, 1.86 and 1.09, 3.87 and 0.56 ms.
+    takes one matrix product and a few sums. MNIST's three layers on one CPU thread, batch 256,
+    PyTorch's against these: 1.36 and 0.97, 1.86 and 1.09, 3.87 and 0.56 ms.
     """
 
     @staticmethod

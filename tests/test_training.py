@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ OPTIMIZERS = {
     "adam": torch.optim.Adam,
     "adamax": torch.optim.Adamax,
     "adamw": torch.optim.AdamW,
+    "rmsprop": partial(torch.optim.RMSprop, alpha=0.9),
     "sgd": torch.optim.SGD,
 }
 
