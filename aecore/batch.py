@@ -160,7 +160,8 @@ def _made_with(job: _Job) -> dict[str, Any]:
     Store().check_writable()
     data = load(job.values.get("dataset", DATASET))
     classes = 1 + int(data.test_labels.max())
-    parameters.checked_with_data(job.name, job.values, len(data.test_labels), classes)
+    pixels = data.test_images[0].numel()
+    parameters.checked_with_data(job.name, job.values, len(data.test_labels), classes, pixels)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
     return {"dataset": data.name, "commit": paths.commit(), **made}
 

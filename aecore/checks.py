@@ -2,7 +2,9 @@
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class InvalidValue(ValueError):
@@ -65,3 +67,25 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise InvalidValue(f"{name}={value!r} is not allowed: must be one of {', '.join(allowed)}")
     return value
+
+
+def folder(name: str, value: object) -> Path:
+    """`value` as the path of a folder that can be written, or made; nothing is made here.
+
+    Raises `InvalidValue` for what is no path, or where the first folder above that is there is no
+    folder or not to be written.
+    """
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise InvalidValue(f"{name}={value!r} is not allowed: must be the path of a folder")
+    path = Path(value).expanduser()
+    try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        reason = "" if there.is_dir() else f"{there} is no folder"
+        if not reason and not os.access(there, os.W_OK | os.X_OK):
+            reason = f"{there} can't be written"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        allowed = "the path of a folder that can be written"
+        raise InvalidValue(f"{name}={value!r} is not allowed: must be {allowed} ({reason})")
+    return path

@@ -265,6 +265,43 @@ def morph_player(
     _caption(caption, runs)
 
 
+def neighbor_picker(
+    images: Any,
+    labels: Sequence[int],
+    rows: Mapping[str, Any],
+    queries: Sequence[int],
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays images to pick one of, and under it a row of its nearest images for each of `rows`.
+
+    `images` (N, C, H, W) in [0, 1] and `labels` (N,) are numbered from 0; `queries` (Q,) are the
+    numbers to pick from, and `rows` maps a name to the numbers (Q, k) of their neighbors. A row
+    after the first marks which of its images are in the first too.
+    """
+    every = [np.ravel(found) for found in (queries, *rows.values())]
+    used = np.unique(np.concatenate(every)).tolist()
+    place = {number: n for n, number in enumerate(used)}
+    note = "The picker of neighbors is live in the book."
+    data = {
+        "sheet": image_sheet(images[used]),
+        "labels": [int(labels[number]) for number in used],
+        "queries": [place[int(number)] for number in queries],
+        "rows": {
+            name: [[place[int(number)] for number in found] for found in neighbors]
+            for name, neighbors in rows.items()
+        },
+    }
+    _display(
+        {
+            "text/html": f'<figure class="aecore-neighbors"><p class="aecore-static">{note}</p>'
+            f"{_script('aecore-data', data)}</figure>",
+            "text/plain": note,
+        }
+    )
+    _caption(caption, runs)
+
+
 def decoder_payload(model: Any) -> dict[str, Any]:
     """The model's decoder as JSON: layers in order, weights as base64 of little-endian float32.
 

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from aecore.latent import Plane
-from aecore.search import marginal_trend
+from aecore.trends import marginal_trend, ranks
 
 # Middle tones, so that each reads on white and on near-black, and apart for the color-blind.
 COLORS = ("#3b82c4", "#e08214", "#2a9d6f", "#c2528b", "#8a6fd1", "#a8930a", "#6b7785",
@@ -310,8 +310,11 @@ def parallel_coordinates(
     finished = trials.dropna(subset="validation_loss")
     dimensions = []
     for field in (*fields, "validation_loss"):
-        values = finished[field].to_numpy(dtype=float)
+        values = ranks(finished[field]).to_numpy(dtype=float)
         dimension = {"label": field.replace("_", " "), "values": values}
+        if not pd.api.types.is_numeric_dtype(finished[field]):
+            names = sorted(set(finished[field]))
+            dimension |= {"tickvals": list(range(len(names))), "ticktext": names}
         if field in logarithmic:
             low, high = np.log10(values.min()), np.log10(values.max())
             ticks = np.linspace(low, high, 5)
@@ -327,4 +330,273 @@ def parallel_coordinates(
         },
         labelfont={"size": 13},
     )
+    return figure
+
+
+def bands(frame: pd.DataFrame, x: str, y: str, by: str, y_title: str) -> go.Figure:
+    """Column `y` against `x`, its mean and band over seeds, a curve for each value of `by`.
+
+    An `x` of latent dimensions is drawn on a logarithmic axis; as `by` they are colored in order.
+    """
+    figure = _figure(legend={"title": "latent dimension"} if by == "latent_dim" else {})
+    groups = list(frame.groupby(by, sort=False))
+    colors = scale(len(groups)) if by == "latent_dim" else COLORS
+    for number, (label, rows) in enumerate(groups):
+        _band(figure, rows.assign(mse=rows[y]), x, str(label), colors[number % len(colors)])
+    figure.update_xaxes(title=x.replace("_", " "))
+    if x == "latent_dim":
+        dims = sorted(set(frame[x]))
+        figure.update_xaxes(title="latent dimension d", type="log", tickvals=dims, ticktext=dims)
+    return figure.update_yaxes(title=y_title)
+
+
+def loss_terms(histories: Sequence[Sequence[Mapping[str, float | None]]]) -> go.Figure:
+    """The two terms of a variational autoencoder's loss by epoch, a band over the histories.
+
+    Each history has a row an epoch with `epoch` and the losses and KL terms of `Run.history`.
+    """
+    rows = []
+    for row in (row for history in histories for row in history):
+        for part in ("train", "validation"):
+            if row.get(f"{part}_loss") is not None:
+                loss, kl = row[f"{part}_loss"], row[f"{part}_kl"]
+                rows.append((f"squared error, {part}", row["epoch"], loss - kl))
+                rows.append((f"KL, {part}", row["epoch"], kl))
+    frame = pd.DataFrame(rows, columns=["term", "epoch", "loss"])
+    figure = bands(frame, "epoch", "loss", "term", "loss of an image")
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def error_distributions(errors: pd.DataFrame, threshold: float) -> go.Figure:
+    """The distribution of `mse` for each `kind` of image, on a logarithmic axis, with a line."""
+    kinds = list(dict.fromkeys(errors["kind"]))
+    figure = _figure(height=100 + 46 * len(kinds), showlegend=False)
+    for kind in reversed(kinds):
+        figure.add_violin(
+            x=np.log10(errors.loc[errors["kind"] == kind, "mse"].to_numpy().clip(1e-6)),
+            name=kind,
+            orientation="h",
+            side="positive",
+            width=1.7,
+            points=False,
+            spanmode="hard",
+            line={"width": 1.5, "color": COLORS[kinds.index(kind) % len(COLORS)]},
+            hoverinfo="skip",
+        )
+    ticks = [exponent + np.log10(digit) for exponent in range(-6, 1) for digit in (1, 3)]
+    figure.update_xaxes(
+        title="reconstruction error (MSE)", tickvals=ticks, ticktext=[f"{10**t:.1g}" for t in ticks]
+    )
+    return mark_level(figure, float(np.log10(threshold)), "95 % of the test images")
+
+
+def fold_agreement(split: Sequence[float], folds: np.ndarray) -> go.Figure:
+    """Losses on one split (n,) against those on k folds (n, k): their mean and their range."""
+    figure, mean = _figure(height=420, showlegend=False), folds.mean(1)
+    ends = [float(np.nanmin([*split, *folds.flat])), float(np.nanmax([*split, *folds.flat]))]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": GRAY, "dash": "dot"},
+                       hoverinfo="skip")  # fmt: skip
+    figure.add_scatter(
+        x=split,
+        y=mean,
+        mode="markers",
+        marker={"color": COLORS[0], "size": 8},
+        error_y={
+            "array": folds.max(1) - mean,
+            "arrayminus": mean - folds.min(1),
+            "color": COLORS[0],
+        },
+        text=[f"trial {number}" for number in range(len(mean))],
+        hovertemplate="%{text}: split %{x:.4f}, folds %{y:.4f}<extra></extra>",
+    )
+    figure.update_xaxes(title="validation MSE, single split")
+    return figure.update_yaxes(title="validation MSE, mean of the folds")
+
+
+def search_progress(progress: Mapping[str, pd.DataFrame], luck: pd.DataFrame) -> go.Figure:
+    """Best loss so far against images seen, a staircase for each sampler.
+
+    The frames are those of `trends.progress`; around them lies the band of `trends.luck`.
+    """
+    figure, shown = _figure(), luck.dropna()
+    figure.add_scatter(
+        x=np.concatenate([shown["images"], shown["images"][::-1]]),
+        y=np.concatenate([shown["high"], shown["low"][::-1]]),
+        fill="toself",
+        fillcolor=_faint(COLORS[0]),
+        mode="lines",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="random, in another order",
+    )
+    for (sampler, rows), color in zip(progress.items(), COLORS, strict=False):
+        figure.add_scatter(
+            x=rows["images"],
+            y=rows["best"],
+            name=sampler,
+            mode="lines+markers",
+            line={"color": color, "shape": "hv"},
+            marker={"size": 5},
+            hovertemplate="%{x:,} images: %{y:.4f}<extra>" + sampler + "</extra>",
+        )
+    figure.update_xaxes(title="training images seen", rangemode="tozero")
+    return figure.update_yaxes(title="best validation MSE so far")
+
+
+def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
+    """Points (N, 2) colored by label (N,) in panels side by side, each under its name.
+
+    `customdata` of a point is the number of its image, which the book shows on pointing at it.
+    """
+    figure = make_subplots(
+        1, len(panels), subplot_titles=[*panels], horizontal_spacing=0.03
+    ).update_layout(template=TEMPLATE, height=460, margin={"l": 8, "r": 8, "t": 84, "b": 8})
+    for column, points in enumerate(panels.values(), start=1):
+        for digit in range(int(labels.max()) + 1):
+            numbers = np.flatnonzero(labels == digit)
+            figure.add_scatter(
+                x=points[numbers, 0],
+                y=points[numbers, 1],
+                customdata=numbers.astype(np.uint16),
+                name=str(digit),
+                legendgroup=str(digit),
+                showlegend=column == 1,
+                mode="markers",
+                marker={"size": 4, "color": COLORS[digit % len(COLORS)], "opacity": 0.75},
+                hovertemplate=f"{digit}: test image %{{customdata}}<extra></extra>",
+                row=1,
+                col=column,
+            )
+        axis = "x" if column == 1 else f"x{column}"
+        figure.update_yaxes(scaleanchor=axis, constrain="domain", row=1, col=column)
+    figure.update_layout(legend={"itemsizing": "constant", "y": 1.13})
+    figure.update_xaxes(showticklabels=False, constrain="domain")
+    return figure.update_yaxes(showticklabels=False)
+
+
+def heatmap(values: pd.DataFrame, x_title: str, y_title: str, value_title: str) -> go.Figure:
+    """A table of numbers as colors: its columns along x, its rows along y, each named."""
+    figure = _figure(height=140 + 44 * len(values))
+    figure.add_heatmap(
+        x=[f"{column:g}" if isinstance(column, float) else str(column) for column in values],
+        y=[f"{row:g}" if isinstance(row, float) else str(row) for row in values.index],
+        z=values.to_numpy(dtype=np.float32),
+        texttemplate="%{z:.3f}",
+        colorscale="Viridis",
+        colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12},
+        hovertemplate="%{y}, %{x}: %{z:.4f}<extra></extra>",
+    )
+    figure.update_xaxes(title=x_title, type="category", showgrid=False)
+    return figure.update_yaxes(title=y_title, type="category", showgrid=False)
+
+
+def training_losses(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float | None]]]],
+) -> go.Figure:
+    """Training loss by epoch, a band over the histories of each named model.
+
+    Losses of several kinds share the axis: compare those that have the same.
+    """
+    rows = [
+        (name, row["epoch"], row["train_loss"])
+        for name, group in histories.items()
+        for history in group
+        for row in history
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "epoch", "loss"])
+    figure = bands(frame, "epoch", "loss", "model", "training loss")
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def small_scatters(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
+    """Points (N, 2) colored by label (N,), four panels a row; of a panel with fewer, the first."""
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = make_subplots(
+        rows,
+        columns,
+        subplot_titles=[*panels],
+        horizontal_spacing=0.03,
+        vertical_spacing=0.14 / rows,
+    ).update_layout(template=TEMPLATE, height=80 + 250 * rows)
+    for number, points in enumerate(panels.values()):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        for label in range(int(labels.max()) + 1):
+            x, y = points[labels[: len(points)] == label].T
+            figure.add_scatter(
+                x=x.astype(np.float32),
+                y=y.astype(np.float32),
+                name=str(label),
+                legendgroup=str(label),
+                showlegend=number == 0,
+                mode="markers",
+                marker={"size": 3, "color": COLORS[label % len(COLORS)], "opacity": 0.6},
+                hoverinfo="name",
+                **place,
+            )
+    figure.update_layout(
+        legend={"itemsizing": "constant", "y": 1.08}, margin={"l": 8, "r": 8, "t": 72, "b": 8}
+    )
+    figure.update_xaxes(showticklabels=False)
+    return figure.update_yaxes(showticklabels=False)
+
+
+def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:
+    """Each of `columns`, named by its title, against k: a panel each, with a curve for each model.
+
+    `kept` is a table of `neighborhood.keeping`. Means over seeds; L1 is dashed. Panels share
+    their axis.
+    """
+    figure = make_subplots(1, len(columns), subplot_titles=[*columns.values()], shared_yaxes=True)
+    figure.update_layout(template=TEMPLATE, height=460, margin={"t": 110})
+    colors = dict(zip(dict.fromkeys(kept["model"]), COLORS, strict=False))
+    for n, column in enumerate(columns):
+        rows = kept.dropna(subset=column)
+        for (model, metric), curve in rows.groupby(["model", "metric"], sort=False):
+            values = curve.groupby("k")[column].mean()
+            figure.add_scatter(
+                x=values.index,
+                y=values,
+                name=model,
+                legendgroup=model,
+                showlegend=n == 0 and metric == "L2",
+                mode="lines+markers",
+                line={"color": colors[model], "dash": "solid" if metric == "L2" else "dot"},
+                hovertemplate="k = %{x}: %{y:.4f}<extra>" + f"{model}, {metric}</extra>",
+                row=1,
+                col=n + 1,
+            )
+    ticks = sorted(set(kept["k"]))
+    figure.update_xaxes(title="k", type="log", tickvals=ticks, ticktext=ticks)
+    return figure.update_layout(legend={"y": 1.1})
+
+
+def learning_curves(
+    histories: Sequence[Sequence[Mapping[str, float | None]]], loss: str
+) -> go.Figure:
+    """Training and validation loss by epoch, a band over the histories; `loss` names the axis."""
+    rows = [
+        (part, row["epoch"], row[f"{part}_loss"])
+        for history in histories
+        for row in history
+        for part in ("train", "validation")
+        if row[f"{part}_loss"] is not None
+    ]
+    frame = pd.DataFrame(rows, columns=["images", "epoch", "loss"])
+    return bands(frame, "epoch", "loss", "images", loss).update_yaxes(rangemode="tozero")
+
+
+def errors_by_labels(accuracies: pd.DataFrame) -> go.Figure:
+    """Share of test images that are wrong against the number of labels, a band a `method`.
+
+    `accuracies` has columns `method`, `labels` and `test`. Both axes are logarithmic.
+    """
+    wrong = accuracies.assign(wrong=1 - accuracies["test"])
+    figure = bands(wrong, "labels", "wrong", "method", "test images that are wrong")
+    counts = sorted(set(wrong["labels"]))
+    figure.update_xaxes(
+        title="labels", type="log", tickvals=counts, ticktext=[f"{n:,}" for n in counts]
+    )
+    ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+    figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks])
     return figure

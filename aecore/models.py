@@ -139,11 +139,12 @@ class DenseAutoencoder(nn.Module):
 
     Takes float images (N, C, H, W) in [0, 1] and returns their reconstructions, same shape, in the
     range of the output's activation. With a `generator` every hidden layer is followed by dropout.
+    A centered one works on 2x - 1, and takes its output back to the range of x.
     """
 
     def __init__(self, image_shape: Shape, spec: Spec) -> None:
         super().__init__()
-        self.image_shape = image_shape
+        self.image_shape, self.centered = image_shape, spec.centered
         self.hidden, self.code, self.output = (
             ACTIVATIONS[name]
             for name in (spec.activation, spec.code_activation, spec.output_activation)
@@ -156,6 +157,8 @@ class DenseAutoencoder(nn.Module):
         """Codes (N, d) of images (N, C, H, W); `drop` is applied to every hidden layer."""
         *layers, to_code = self.encoder
         h = x.flatten(1)  # (N, 784)
+        if self.centered:
+            h = 2 * h - 1
         for layer in layers:
             h = drop(self.hidden(layer(h)))  # (N, width)
         return self.code(to_code(h))  # (N, d)
@@ -166,7 +169,8 @@ class DenseAutoencoder(nn.Module):
         h = z
         for layer in layers:
             h = drop(self.hidden(layer(h)))  # (N, width)
-        return self.output(to_image(h)).unflatten(1, self.image_shape)  # (N, C, H, W)
+        y = self.output(to_image(h)).unflatten(1, self.image_shape)  # (N, C, H, W)
+        return (y + 1) / 2 if self.centered else y
 
     def forward(self, x: Tensor, rate: float = 0.0, generator: Generator | None = None) -> Tensor:
         """Reconstructions of `x`, with dropout at `rate` if there is a generator to draw from."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from aecore import checks
+from aecore import checks, dense
 from aecore.checks import InvalidValue
 from aecore.spec import OPTIMIZERS, SCHEDULES
 
@@ -60,6 +60,16 @@ def _dataset(name: str, value: object) -> str:
     return value
 
 
+def _network(name: str, value: object) -> object:
+    dense.parse(name, value)
+    return value
+
+
+def _folder(name: str, value: object) -> object:
+    checks.folder(name, value)
+    return value
+
+
 def _device(name: str, value: object) -> str:
     kind, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
     if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
@@ -92,6 +102,15 @@ CHECKS: dict[str, Check] = {
     "occlusion_levels": _list_of(_fraction),
     "train_noise": _sigma,
     "train_occlusion": _fraction,
+    "sweep_dims": _list_of(_count),
+    "sweep_noise": _list_of(_sigma),
+    "sweep_seeds": _count,
+    "gaussian_mean": partial(checks.real, low=-1, high=1),
+    "gaussian_sigma": _sigma,
+    "salt_and_pepper": _fraction,
+    "speckle": _sigma,
+    "masked": _fraction,
+    "hidden": _fraction,
     "trials": partial(checks.whole, low=2),
     "learning_rate_range": _range_of(_positive, equal=False),
     "weight_decay_range": _range_of(_positive, equal=False),
@@ -101,6 +120,15 @@ CHECKS: dict[str, Check] = {
     "optimizer": partial(checks.choice, allowed=OPTIMIZERS),
     "schedule": partial(checks.choice, allowed=SCHEDULES),
     "validation": partial(checks.real, low=0, high=1, above=True, below=True),
+    "folds": partial(checks.whole, low=2),
+    "fold_trials": partial(checks.whole, low=2),
+    "fold_epochs": _count,
+    "fold_images": _or_none(_count),
+    "guided_trials": partial(checks.whole, low=2),
+    "guided_startup": _count,
+    "guided_batch": _count,
+    "guided_epochs": _count,
+    "guided_images": _or_none(_count),
     "latent_points": partial(checks.whole, low=2, high=500),
     "samples": partial(checks.whole, low=1, high=200),
     "start_digit": _or_none(_index),
@@ -108,6 +136,31 @@ CHECKS: dict[str, Check] = {
     "start_image": _index,
     "end_image": _index,
     "steps": partial(checks.whole, low=2, high=100),
+    "shown_dim": _count,
+    "strange_images": partial(checks.whole, low=10, high=10000),
+    "query_image": _index,
+    "neighbors": partial(checks.whole, low=1, high=100),
+    "vae_epochs": _count,
+    "vae_learning_rate": _positive,
+    "patience": _count,
+    "networks": _list_of(_network),
+    "recipe_network": _network,
+    "recipe_epochs": _count,
+    "recipe_learning_rate": _positive,
+    "logdir": _or_none(_folder),
+    "projected_images": partial(checks.whole, low=20, high=5000),
+    "projected_dims": _list_of(partial(checks.whole, low=3)),
+    "neighbor_images": _or_none(partial(checks.whole, low=20)),
+    "ks": _list_of(partial(checks.whole, low=1, high=200)),
+    "dense_epochs": _count,
+    "dense_seeds": _count,
+    "tsne_images": _or_none(partial(checks.whole, low=20)),
+    "label_counts": _list_of(_count),
+    "least_steps": _count,
+    "head_epochs": _count,
+    "head_learning_rate": _positive,
+    "head_weight_decay": _sigma,
+    "reported_epochs": _count,
 }
 
 
@@ -159,13 +212,22 @@ def checked(notebook: str, known: Values, overrides: Values) -> Values:
     return values
 
 
-def checked_with_data(notebook: str, values: Values, test_images: int, classes: int) -> None:
+def checked_with_data(
+    notebook: str, values: Values, test_images: int, classes: int, pixels: int
+) -> None:
     """Raises `InvalidValue` for a digit or test image that the data set does not have.
 
-    A path from one to itself is refused too.
+    A path from one to itself is refused too, and a dense network for images of other `pixels`.
     """
+    try:
+        for number, network in enumerate(values.get("networks", ())):
+            dense.parse(f"networks[{number}]", network, pixels)
+        if "recipe_network" in values:
+            dense.parse("recipe_network", values["recipe_network"], pixels)
+    except InvalidValue as error:
+        raise InvalidValue(f"{notebook}: {error}") from None
     for name, count in (("image", test_images), ("digit", classes)):
-        for end in ("start", "end"):
+        for end in ("start", "end", "query"):
             try:
                 if (value := values.get(f"{end}_{name}")) is not None:
                     checks.whole(f"{end}_{name}", value, 0, count - 1)
@@ -185,7 +247,7 @@ def parse(setting: str) -> tuple[str, Any]:
         raise InvalidValue(f"--set {setting}: must be name=value, as in --set latent_dims=[1,2,4]")
     try:
         return name.strip(), _numbers(yaml.safe_load(text))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # 1024-64-10 looks like a date to YAML
         raise InvalidValue(f"--set {setting}: the value can't be read") from None
 
 

@@ -96,7 +96,8 @@ def fit(
     if wanted:
         store.check_writable()
         for spec in wanted.values():
-            models.blank(spec.frozen or spec, tuple(load(spec.dataset).train_images.shape[1:]))
+            data = load(spec.dataset)
+            models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
         frozen = list(dict.fromkeys(spec.frozen for spec in wanted.values() if spec.frozen))
         encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
         jobs = [(spec, store, device, encoders.get(spec.frozen)) for spec in wanted.values()]
@@ -142,7 +143,8 @@ def train_job(
         with reproducible():
             data = load(spec.dataset)
             if encoder is not None:
-                data = replace(data, train_images=encoder.encode(data.train_images))
+                images = data.train_images[: spec.train_images]
+                data = replace(data, train_images=encoder.encode(images))
             training = Training(spec, data, device)
             seconds = 0.0
             if (checkpoint := store.read_checkpoint(key)) is not None:

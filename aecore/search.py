@@ -1,134 +1,257 @@
-"""Random search: priors, and trials that are functions of (seed, number)."""
+"""Search: three ways to choose what to try next, and trials that the store remembers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from aecore import checks
+from aecore import checks, study
 from aecore.checks import InvalidValue
-from aecore.runs import Run
-from aecore.spec import Spec
+from aecore.data import load, split
+from aecore.priors import Choice, Prior
+from aecore.runs import Run, fit
+from aecore.spec import Spec, digest
+from aecore.store import Store, StoreError
+from aecore.training import RECIPE
+
+ETA = 3  # halving: a third of the trials goes on, with three times the epochs
+ROUND = 32  # random search: as many trials at once, after which the dashboard sees them
+
+
+class Proposal(NamedTuple):
+    """What is to be trained next: configuration `spec` of trial `number`, for so many epochs."""
+
+    number: int
+    spec: Spec
+    epochs: int
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """A number uniform in [low, high]."""
+class Trial:
+    """One training of a proposed configuration, once for every fold if `spec` has folds."""
 
-    low: float
-    high: float
+    number: int
+    spec: Spec  # as proposed; its runs may have fewer epochs
+    runs: tuple[Run, ...]
 
-    def __post_init__(self) -> None:
-        checks.real("low", self.low)
-        checks.real("high", self.high, self.low)
+    @property
+    def loss(self) -> float:
+        """Validation loss, the mean over the folds; NaN where a run diverged."""
+        return float(np.mean(self.fold_losses))
 
-    def draw(self, random: np.random.Generator) -> float:
-        """One value."""
-        return float(random.uniform(self.low, self.high))
+    @property
+    def fold_losses(self) -> list[float]:
+        """The validation loss of each fold; NaN where its run diverged."""
+        return [math.nan if run.diverged else run.validation_loss for run in self.runs]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it had fewer epochs than proposed."""
+        return self.runs[0].spec.epochs < self.spec.epochs
 
-@dataclass(frozen=True)
-class LogUniform:
-    """A positive number whose logarithm is uniform in [log low, log high]."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        checks.real("low", self.low, 0, above=True)
-        checks.real("high", self.high, self.low)
-
-    def draw(self, random: np.random.Generator) -> float:
-        """One value."""
-        return math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+    @cached_property
+    def images(self) -> int:
+        """Training images that its runs saw, over all epochs and folds."""
+        return sum(map(_images_seen, self.runs))
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of `values`, with probabilities in the ratio of `weights` (equal if left out)."""
+class Search:
+    """`trials` configurations: `base` with the fields in `priors` drawn from them.
 
-    values: Sequence[Any]
-    weights: Sequence[float] | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.values) == 0:
-            raise InvalidValue("values=[] is not allowed: must hold at least one value")
-        if self.weights is not None:
-            if len(self.weights) != len(self.values):
-                raise InvalidValue(
-                    f"{len(self.weights)} weights are not allowed: "
-                    f"must be as many as values, {len(self.values)}"
-                )
-            for weight in self.weights:
-                checks.real("weights", weight, 0, above=True)
-
-    def draw(self, random: np.random.Generator) -> Any:
-        """One value."""
-        weights = np.ones(len(self.values)) if self.weights is None else np.asarray(self.weights)
-        return self.values[int(random.choice(len(self.values), p=weights / weights.sum()))]
-
-
-Prior = Uniform | LogUniform | Choice
-
-
-def random_search(base: Spec, priors: Mapping[str, Prior], trials: int, seed: int) -> list[Spec]:
-    """`trials` specs: `base` with the fields in `priors` drawn, trial i from (seed, i) alone.
-
-    So more trials extend a search and repeat none (Bergstra & Bengio 2012 on why random beats a
-    grid). Raises `InvalidValue` for a field that `Spec` does not have or a value it rejects.
+    A trial's loss is that on the images that `base` holds out, by `validation` or by `folds`.
+    `startup` and `batch` are for the sampler "tpe". More trials extend a search and repeat none.
+    Raises `InvalidValue` for a field or a prior that `Spec` rejects, or where nothing is held out.
     """
-    checks.whole("trials", trials, 1)
-    specs = []
-    for trial in range(trials):
-        random = np.random.default_rng([checks.whole("seed", seed, 0), trial])
-        drawn = {field: priors[field].draw(random) for field in sorted(priors)}
-        specs.append(Spec.from_dict({**base.to_dict(), **drawn}))
-    return specs
+
+    base: Spec
+    priors: Mapping[str, Prior]
+    trials: int
+    seed: int = 0
+    startup: int = 10  # trials drawn at random before the guided ones, Optuna's default
+    batch: int = 4  # guided trials proposed together
+
+    def __post_init__(self) -> None:
+        for name, low in (("trials", 1), ("seed", 0), ("startup", 1), ("batch", 1)):
+            checks.whole(name, getattr(self, name), low)
+        if self.base.folds is None and self.base.validation == 0:
+            raise InvalidValue("validation=0 is not allowed in a search: must be above 0, or folds")
+        for field, prior in self.priors.items():
+            ends = prior.values if isinstance(prior, Choice) else astuple(prior)
+            for end in ends:
+                self._with({field: end})
+
+    def draw(self, number: int) -> Spec:
+        """The configuration of trial `number` of a random search: a function of (seed, number)."""
+        random = np.random.default_rng([self.seed, number])
+        return self._with({name: self.priors[name].draw(random) for name in sorted(self.priors)})
+
+    def run(
+        self,
+        sampler: str = "random",
+        *,
+        device: str = "auto",
+        executor: Executor | None = None,
+        store: Store | None = None,
+    ) -> list[Trial]:
+        """All trainings that `sampler` proposes, in its order, as `fit` has them.
+
+        "random" draws from the priors (Bergstra & Bengio 2012 on why this beats a grid); "tpe"
+        lets Optuna propose after `startup` of the same draws; "halving" trains the same draws
+        briefly and only the best of them longer, each training a `Trial` of its own. What the
+        store holds is not trained again, so that the same call goes on after a kill. The file at
+        `path` follows. Raises like `fit`, and `InvalidValue` for an unknown sampler.
+        """
+        checks.choice("sampler", sampler, tuple(SAMPLERS))
+        store, trials = store or Store(), []
+        batch = SAMPLERS[sampler](self, trials)
+        while batch:
+            trials += train(batch, device=device, executor=executor, store=store)
+            batch = SAMPLERS[sampler](self, trials)
+            going_on = {proposal.number for proposal in batch}
+            self._record(sampler, [t for t in trials if t.number not in going_on], store)
+        return trials
+
+    def name(self, sampler: str) -> str:
+        """The study's name: its data set, its sampler, and a digest of all that decides a trial.
+
+        The number of trials is not in it, because more of them are the same study, longer.
+        """
+        base = {key: value for key, value in self.base.to_dict().items() if key != "dataset"}
+        priors = {name: [type(p).__name__, *astuple(p)] for name, p in self.priors.items()}
+        data, settings = load(self.base.dataset), [self.seed, self.startup, self.batch, RECIPE]
+        key = digest([base, priors, data.digest, settings])
+        return f"{data.name}-{sampler}-{key[:10]}"
+
+    def path(self, sampler: str, store: Store | None = None) -> Path:
+        """The file of the study that `optuna-dashboard` opens."""
+        return (store or Store()).root / "studies" / f"{self.name(sampler)}.log"
+
+    def frozen(self, trials: Sequence[Trial]) -> list[FrozenTrial]:
+        """The trials as Optuna has them, in the order in which they came to their end.
+
+        Those stopped early or diverged are "pruned", the latter without a loss, which to Optuna is
+        the worst. Intermediate values are the losses by epochs.
+        """
+        last = {trial.number: trial for trial in trials}
+        losses: dict[int, dict[int, float]] = {trial.number: {} for trial in trials}
+        for trial in trials:
+            if math.isfinite(trial.loss):
+                losses[trial.number][trial.runs[0].spec.epochs] = trial.loss
+        ended = [trial for trial in trials if trial is last[trial.number]]
+        return [self._freeze(trial, losses[trial.number]) for trial in ended]
+
+    def importance(self, trials: Sequence[Trial], store: Store | None = None) -> pd.Series:
+        """`study.importance` of the trials, kept in the store."""
+        store, keys = store or Store(), [[run.key for run in trial.runs] for trial in trials]
+        key = digest({"table": "importance", "search": self.name("importance"), "runs": keys})
+        if (entry := store.read("table", key)) is not None:
+            return pd.Series(entry.document["importance"])
+        found = study.importance(self.frozen(trials))
+        if found.notna().all():
+            store.write("table", key, {"importance": found.to_dict()}, {})
+        return found
+
+    def _freeze(self, trial: Trial, losses: dict[int, float]) -> FrozenTrial:
+        complete = not trial.stopped and math.isfinite(trial.loss)
+        return create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+            value=trial.loss if complete else None,
+            params={name: getattr(trial.spec, name) for name in self.priors},
+            distributions={name: prior.distribution for name, prior in self.priors.items()},
+            intermediate_values=losses,
+            user_attrs={"trial": trial.number, "runs": [run.key for run in trial.runs]},
+        )
+
+    def _with(self, fields: Mapping[str, Any]) -> Spec:
+        return Spec.from_dict({**self.base.to_dict(), **fields})
+
+    def _record(self, sampler: str, trials: Sequence[Trial], store: Store) -> None:
+        path = self.path(sampler, store)
+        try:
+            with store.lock(path.stem):
+                study.record(path, self.frozen(trials))
+        except OSError as error:
+            raise StoreError(f"the study {path} can't be written: {error}") from error
 
 
-def trials_table(runs: Sequence[Run], fields: Sequence[str]) -> pd.DataFrame:
-    """A row a trial, best first: `trial`, the drawn `fields`, and `validation_loss`.
-
-    A diverged run has the loss NaN and stands last.
-    """
-    rows = [
-        {
-            "trial": number,
-            **{field: getattr(run.spec, field) for field in fields},
-            "validation_loss": math.nan if run.diverged else run.validation_loss,
-        }
-        for number, run in enumerate(runs)
+def train(
+    proposals: Sequence[Proposal],
+    *,
+    device: str = "auto",
+    executor: Executor | None = None,
+    store: Store | None = None,
+) -> list[Trial]:
+    """The trials of `proposals`, each trained for every one of its folds, as `fit` has them."""
+    folds = [range(proposal.spec.folds or 1) for proposal in proposals]
+    specs = [p.spec.replace(epochs=p.epochs, fold=k) for p, ks in zip(proposals, folds, strict=True)
+             for k in ks]  # fmt: skip
+    runs = iter(fit(specs, executor, device, store))
+    return [
+        Trial(proposal.number, proposal.spec, tuple(next(runs) for _ in ks))
+        for proposal, ks in zip(proposals, folds, strict=True)
     ]
-    return pd.DataFrame(rows).sort_values("validation_loss", ignore_index=True)
 
 
-def marginal_trend(x: Sequence[float], y: Sequence[float], groups: int = 4) -> pd.DataFrame:
-    """Median of `y` in `groups` equally large groups of rising `x`: columns `x`, `y` (medians).
+def propose_random(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
+    """The next trials of a random search."""
+    numbers = range(len(trials), min(len(trials) + ROUND, search.trials))
+    specs = [search.draw(number) for number in numbers]
+    return [Proposal(i, spec, spec.epochs) for i, spec in zip(numbers, specs, strict=True)]
 
-    Equal values of `x` stay in one group, so that a discrete `x` has a group for each value.
+
+def propose_tpe(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
+    """The next trials of a guided search: a function of the search and of the trials so far."""
+    done, startup = len(trials), min(search.startup, search.trials)
+    if done < startup:
+        return propose_random(search, trials)[: startup - done]
+    distributions = {name: search.priors[name].distribution for name in sorted(search.priors)}
+    count = min(search.batch, search.trials - done)
+    seed = int(np.random.SeedSequence([search.seed, done]).generate_state(1)[0])
+    asked = study.ask(search.frozen(trials), distributions, count, seed) if count else []
+    specs = [search._with(configuration) for configuration in asked]
+    return [Proposal(done + i, spec, spec.epochs) for i, spec in enumerate(specs)]
+
+
+def propose_halving(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
+    """The next rung of successive halving (Jamieson & Talwalkar 2016), or nothing after the last.
+
+    On the last rung trials have their own epochs, on the one before a third of them, and so on,
+    at least 1; from each rung to the next goes the best third. Diverged trials count as worst.
     """
-    frame = pd.DataFrame({"x": x, "y": y}).dropna()
-    if frame["x"].nunique() <= groups:
-        group = frame["x"].rank(method="dense").rename("group")
-    else:
-        group = pd.qcut(frame["x"], groups, labels=False, duplicates="drop").rename("group")
-    return frame.groupby(group).median().reset_index(drop=True)
+    drawn = [search.draw(number) for number in range(search.trials)]
+    sizes, left = [search.trials], max(spec.epochs for spec in drawn)
+    while sizes[-1] >= ETA and left >= ETA:
+        sizes, left = [*sizes, sizes[-1] // ETA], left // ETA
+    ends = np.cumsum(sizes).tolist()
+    if len(trials) >= ends[-1]:
+        return []
+    rung = int(np.searchsorted(ends, len(trials), side="right"))
+    before = trials[len(trials) - sizes[rung - 1] :] if rung else []
+    best = sorted(before, key=lambda trial: (math.isnan(trial.loss), trial.loss, trial.number))
+    numbers = [trial.number for trial in best[: sizes[rung]]] or range(search.trials)
+    share = ETA ** (len(sizes) - 1 - rung)
+    return [Proposal(i, drawn[i], max(1, round(drawn[i].epochs / share))) for i in sorted(numbers)]
 
 
-def summarize(runs: Sequence[Run], fields: Sequence[str]) -> tuple[pd.DataFrame, pd.Series, float]:
-    """`trials_table`, Spearman's ρ of each field with the loss, and what |ρ| chance stays below.
+SAMPLERS: dict[str, Callable[[Search, Sequence[Trial]], list[Proposal]]] = {
+    "random": propose_random,
+    "tpe": propose_tpe,
+    "halving": propose_halving,
+}
 
-    ρ in [-1, 1] is the correlation of the ranks; chance is 1.96 / √(n - 1), the large-sample bound
-    that n independent pairs keep in 95 of 100 cases. Raises `InvalidValue` if all but one diverged.
-    """
-    trials = trials_table(runs, fields)
-    if trials["validation_loss"].notna().sum() < 2:
-        raise InvalidValue("fewer than two trials came to an end: widen or lower the priors")
-    finished = trials.dropna(subset="validation_loss").rank()
-    correlation = finished[list(fields)].corrwith(finished["validation_loss"])
-    return trials, correlation, min(1.0, 1.96 / math.sqrt(max(len(finished) - 1, 1)))
+
+def _images_seen(run: Run) -> int:
+    spec = run.spec
+    available = len(load(spec.dataset).train_images[: spec.train_images])
+    kept, _ = split(available, spec.validation, spec.split_seed, spec.folds, spec.fold)
+    return len(run.history) * len(kept)

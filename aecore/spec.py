@@ -41,6 +41,7 @@ class Spec:
     activation: str = "relu"  # dense: of the hidden layers
     code_activation: str = "linear"  # dense
     output_activation: str = "sigmoid"  # dense
+    centered: bool = False  # dense: the network's own pixels are in [-1, 1]
     latent_dim: int = 4
     frozen: Spec | None = None  # classifier: only its head is trained, on the codes of this run
     loss: str = "mse"
@@ -90,6 +91,7 @@ class Spec:
         checks.choice("architecture", self.architecture, ARCHITECTURES)
         for name in ("activation", "code_activation", "output_activation"):
             checks.choice(name, getattr(self, name), ACTIVATIONS)
+        checks.flag("centered", self.centered)
         checks.choice("loss", self.loss, LOSSES)
         checks.choice("optimizer", self.optimizer, OPTIMIZERS)
         checks.choice("schedule", self.schedule, SCHEDULES)
@@ -118,6 +120,8 @@ class Spec:
             refuse("validation", f"with folds={self.folds}: must be 0")
         if self.widths and self.architecture != "dense":
             refuse("widths", f"with the architecture {self.architecture}: must be empty")
+        if self.centered and self.architecture != "dense":
+            refuse("centered", f"with the architecture {self.architecture}: must be false")
         needed = {"vae": "elbo", "classifier": "cross_entropy"}
         if needed.get(self.architecture, self.loss) != self.loss:
             must = needed[self.architecture]

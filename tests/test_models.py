@@ -113,6 +113,14 @@ def test_dense_network_is_the_sequence_of_its_widths():
     torch.testing.assert_close(model(x), image)
 
 
+def test_a_centered_network_sees_and_draws_pixels_around_zero():
+    plain = Spec(architecture="dense", latent_dim=3, output_activation="tanh")
+    model, centered = build(plain, (1, 4, 5)), build(plain.replace(centered=True), (1, 4, 5))
+    x = torch.rand(2, 1, 4, 5)
+    torch.testing.assert_close(centered.encode(x), model.encode(2 * x - 1))
+    torch.testing.assert_close(2 * centered(x) - 1, model(2 * x - 1))
+
+
 def test_variational_code_is_drawn_around_the_mean():
     spec = Spec(architecture="vae", loss="elbo", latent_dim=2)
     model = build(spec, (1, 28, 28))

@@ -59,7 +59,7 @@ def test_the_names_of_the_data_sets_are_those_that_can_be_loaded():
         ("learning_rate_range", [0, 0.1], [1, 2]),
         ("dropout_range", [0, 0.1, 0.2], [0.1, 0.1]),
         ("epoch_weights", [0.5, 0], [0.5, 0.5]),
-        ("optimizer", "rmsprop", "sgd"),
+        ("optimizer", "lion", "sgd"),
         ("validation", 0, 0.2),
         ("latent_points", 501, 500),
         ("samples", 0, 200),
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_notebook_is_told_in_one_line(tmp_path: Path, content)
 
 
 def test_an_image_that_the_data_set_lacks_is_told():
-    parameters.checked_with_data("morphing", {"start_image": 59, "end_digit": 2}, 60, 3)
-    for values in ({"start_image": 60}, {"end_digit": 3}):
+    parameters.checked_with_data("morphing", {"start_image": 59, "end_digit": 2}, 60, 3, 144)
+    for values in ({"start_image": 60}, {"end_digit": 3}, {"query_image": 60}):
         with pytest.raises(InvalidValue, match=r"morphing: .* for this data set"):
-            parameters.checked_with_data("morphing", values, 60, 3)
+            parameters.checked_with_data("morphing", values, 60, 3, 144)

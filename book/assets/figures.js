@@ -129,6 +129,7 @@
     return Plotly.newPlot(plot, data, layout, config).then(() => {
       drawn.add(plot);
       if (payload) pointing(panel, plot, payload);
+      if (figure.dataset.sheet) peeking(figure, plot);
       figure.dataset.drawn = "true";
       // The side bar comes and goes without the window changing its size.
       new ResizeObserver(() => Plotly.Plots.resize(plot)).observe(figure);
@@ -169,6 +170,52 @@
     look(first ? center(first.x) : 0, first ? center(first.y) : 0);
     element("small", "", panel).textContent =
       "The image decoded at this code. " + (touch.matches ? "Tap" : "Point at") + " the figure for others.";
+  }
+
+  // The page's sheet of images of that name: `paint(canvas, n)` draws image n once it is `ready`.
+  function sheetOf(name) {
+    const found = [...document.querySelectorAll("script.aecore-sheet")]
+      .map((script) => JSON.parse(script.textContent))
+      .find((sheet) => sheet.name === name);
+    if (!found) return null;
+    const { columns, width, height, source } = found;
+    const sheet = new Image();
+    sheet.src = source;
+    const ready = sheet.decode();
+    function paint(canvas, n) {
+      const [x, y] = [(n % columns) * width, Math.floor(n / columns) * height];
+      Object.assign(canvas, { width, height });
+      ready.then(() => canvas.getContext("2d").drawImage(sheet, x, y, width, height, 0, 0, width, height));
+    }
+    return { paint, ready };
+  }
+
+  // Shows the image that a point stands for, from the page's sheet of images, above the point.
+  function peeking(figure, plot) {
+    const sheet = sheetOf(figure.dataset.sheet);
+    if (!sheet) return;
+    const card = element("div", "aecore-peek", figure);
+    const canvas = element("canvas", "aecore-image", card);
+    canvas.setAttribute("role", "img");
+    card.hidden = true;
+
+    function look({ points: [point], event }) {
+      const n = point.customdata;
+      card.hidden = !Number.isInteger(n);
+      if (card.hidden) return;
+      sheet.paint(canvas, n);
+      canvas.setAttribute("aria-label", "Image " + n);
+      card.dataset.image = n;
+      const box = figure.getBoundingClientRect();
+      const left = event.clientX - box.left - card.offsetWidth / 2;
+      const above = event.clientY - box.top - card.offsetHeight - 16;
+      const most = figure.clientWidth - card.offsetWidth;
+      card.style.left = figure.scrollLeft + Math.max(0, Math.min(left, most)) + "px";
+      card.style.top = (above < 0 ? event.clientY - box.top + 24 : above) + "px";
+    }
+    plot.on("plotly_hover", look);
+    plot.on("plotly_click", look);
+    plot.on("plotly_unhover", () => (card.hidden = true));
   }
 
   function player(figure) {
@@ -238,6 +285,51 @@
     figure.dataset.drawn = "true";
   }
 
+  // One image to pick, and its nearest images before encoding and after.
+  function picker(figure) {
+    const { sheet: name, labels, queries, rows } = embedded(figure, "aecore-data");
+    const found = sheetOf(name);
+    if (!found) return;
+    const choices = element("div", "choices", figure);
+    const stage = element("div", "stage", figure);
+    const readout = element("output", "", figure);
+    const names = Object.keys(rows);
+
+    function thumb(n, parent) {
+      const canvas = element("canvas", "aecore-image", parent);
+      found.paint(canvas, n);
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", "Image of class " + labels[n]);
+      return canvas;
+    }
+    function pick(query) {
+      const own = labels[queries[query]];
+      [...choices.children].forEach((button, n) => button.setAttribute("aria-pressed", n === query));
+      stage.replaceChildren();
+      const counts = names.map((name) => {
+        const line = element("div", "line", stage);
+        element("span", "", line).textContent = name;
+        const strip = element("div", "strip", line);
+        for (const n of rows[name][query]) {
+          const canvas = thumb(n, strip);
+          canvas.classList.add(labels[n] === own ? "same" : "other");
+          if (name !== names[0] && rows[names[0]][query].includes(n)) canvas.classList.add("kept");
+        }
+        const same = rows[name][query].filter((n) => labels[n] === own).length;
+        return `${name}: ${same} of ${rows[name][query].length}`;
+      });
+      readout.textContent = `Of the same class as this ${own}: ${counts.join(", ")}.`;
+    }
+    queries.forEach((n, query) => {
+      const button = element("button", "", choices);
+      button.type = "button";
+      thumb(n, button);
+      button.addEventListener("click", () => pick(query));
+    });
+    found.ready.then(() => pick(0));
+    figure.dataset.drawn = "true";
+  }
+
   function restyle() {
     for (const plot of drawn) Plotly.relayout(plot, theme(plot.layout));
   }
@@ -247,11 +339,13 @@
       (entries) =>
         entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
           observer.unobserve(entry.target);
-          (entry.target.classList.contains("aecore-morph") ? player : draw)(entry.target);
+          const kind = [...entry.target.classList].find((name) => name in widgets);
+          widgets[kind](entry.target);
         }),
       { rootMargin: "400px" }
     );
-    document.querySelectorAll(".aecore-figure, .aecore-morph").forEach((f) => observer.observe(f));
+    const widgets = { "aecore-figure": draw, "aecore-morph": player, "aecore-neighbors": picker };
+    document.querySelectorAll("." + Object.keys(widgets).join(", .")).forEach((f) => observer.observe(f));
     new MutationObserver(restyle).observe(document.documentElement, {
       attributeFilter: ["data-theme"],
     });
