@@ -182,7 +182,8 @@ def from_dict(data: dict[str, Any]) -> Corruption:
     values = dict(data)
     kind = KINDS[checks.choice("kind", values.pop("kind", None), tuple(KINDS))]
     if isinstance(values.get("parts"), list):
-        values["parts"] = tuple(from_dict(part) for part in values["parts"])
+        parts = values["parts"]
+        values["parts"] = [from_dict(part) if isinstance(part, dict) else part for part in parts]
     try:
         return kind(**values)
     except TypeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -29,17 +29,22 @@ EVALUATION = 1  # goes up whenever a change alters what these functions return
 
 def reconstruction_errors(
     runs: Sequence[Run],
-    test_corruptions: Sequence[Corruption | None] = (None,),
+    test_corruptions: Sequence[Corruption | None] | Mapping[str, Corruption | None] = (None,),
     executor: Executor | None = None,
     store: Store | None = None,
 ) -> pd.DataFrame:
     """Test error of every run under every corruption of its input, a row each.
 
-    Columns: `key`, `latent_dim`, `seed`, `trained_on` and `tested_on` (name of a corruption, or
-    "clean"), `level` (sigma or fraction tested, 0 for clean) and `mse`: the mean over all pixels of
-    all test images of (reconstruction - clean image)²; NaN for a run that diverged. The corrupted
-    images are the same for all.
+    Columns: `key`, `latent_dim`, `seed`, `trained_on` and `tested_on` (what `test_corruptions`
+    calls a corruption, else its kind, or "clean"), `level` (sigma, fraction or amount tested, 0 for
+    clean) and `mse`: the mean over all pixels of all test images of
+    (reconstruction - clean image)²; NaN for a run that diverged. The corrupted images are the same
+    for all.
     """
+    called = {}
+    if isinstance(test_corruptions, Mapping):
+        called = {corruption: label for label, corruption in test_corruptions.items()}
+        test_corruptions = test_corruptions.values()
     runs, test_corruptions = list(runs), list(test_corruptions)
     asked = {
         "table": "reconstruction",
@@ -61,8 +66,8 @@ def reconstruction_errors(
             "key": run.key,
             "latent_dim": run.spec.latent_dim,
             "seed": run.spec.seed,
-            "trained_on": name(run.spec.corruption),
-            "tested_on": name(tested),
+            "trained_on": called.get(run.spec.corruption, name(run.spec.corruption)),
+            "tested_on": called.get(tested, name(tested)),
             "level": level(tested),
             "mse": math.nan if mse is None else mse,
         }

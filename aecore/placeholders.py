@@ -109,15 +109,15 @@ def _fill_scoreboard(edition: Edition, _: str) -> str:
             for experiment in EXPERIMENTS
             if experiment.startswith(letter)
         ]
-        head = ["", "experiment", "reported", "in this run", "verdict"]
-        parts.append(f"## {letter}. {report}\n\n{_table(head, rows)}")
+        head = ["experiment", "reported", "in this run", "verdict"]
+        parts.append(f"## {letter}. {report}\n\n{_table(head, rows, 'aecore-scoreboard')}")
     return "\n\n".join(parts)
 
 
 def _score(edition: Edition, experiment: str, record: dict[str, Any] | None) -> list[str]:
     known = EXPERIMENTS[experiment]
     link = f'<a href="../notebooks/{known.notebook}.html">{experiment}</a>'
-    row = [link, html.escape(known.done), html.escape(known.found)]
+    row = [f"{link} {html.escape(known.done)}", html.escape(known.found)]
     if record is None:
         reason = (
             "the section was not run"
@@ -197,13 +197,14 @@ def _raw(markup: str) -> str:
     return f"```{{raw}} html\n{markup}\n```"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
     top = f"<thead>{line(head, 'th')}</thead>" if any(head) else ""
     body = "".join(line(row, "td") for row in rows)
-    return _raw(f'<div class="aecore-table"><table>{top}<tbody>{body}</tbody></table></div>')
+    kinds = f"aecore-table {kind}".strip()
+    return _raw(f'<div class="{kinds}"><table>{top}<tbody>{body}</tbody></table></div>')
 
 
 FILL: dict[str, Callable[[Edition, Any], str]] = {

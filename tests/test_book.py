@@ -16,6 +16,7 @@ from chromium import chromium
 from PIL import Image
 
 from aecore import batch, book, display
+from aecore.reported import EXPERIMENTS
 
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -132,6 +133,14 @@ def test_page_does_not_scroll_sideways_on_a_phone(built_book, visit, name):
         figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert wrong == []
+
+
+def test_every_experiment_of_the_reports_was_run_and_has_its_row(built_book, visit):
+    page, _ = visit(built_book / "book" / "scoreboard.html")
+    rows = page.locator("table tr:has(.verdict)").all_inner_texts()
+    told = [row.split()[0] for row in rows if row.split()[0] in EXPERIMENTS]
+    assert told == list(EXPERIMENTS)
+    assert not [row for row in rows if "not run" in row]
 
 
 def test_first_page_is_the_introduction(built_book, visit):

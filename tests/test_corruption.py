@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from aecore.checks import InvalidValue
 from aecore.corruption import (
@@ -15,6 +18,7 @@ from aecore.corruption import (
     to_dict,
 )
 from aecore.randomness import generator, keep_mask, permutation
+from aecore.spec import Spec
 
 
 def images(count=6, height=28, width=28):
@@ -36,6 +40,13 @@ def test_gaussian_noise_has_its_moments():
     noise = GaussianNoise(0.05)(gray, generator=generator(0, "test")).numpy() - 0.5
     assert abs(noise.mean()) < 0.001
     assert abs(noise.std() - 0.05) < 0.001
+
+
+def test_clipping_gathers_the_tails_of_the_noise():
+    black = torch.zeros(100, 1, 28, 28)
+    noisy = GaussianNoise(0.3, mean=0.5, clip=True)(black, generator=generator(0, "test")).numpy()
+    for value, share in ((0, norm.cdf(0, 0.5, 0.3)), (1, norm.sf(1, 0.5, 0.3))):
+        assert abs((noisy == value).mean() - share) < 5 * np.sqrt(share / noisy.size)
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (20, 31)])
@@ -94,6 +105,13 @@ def test_speckle_is_its_formula():
         np.testing.assert_allclose(got, np.clip(expected, 0, 1) if clip else expected, rtol=1e-6)
 
 
+def test_speckle_grows_with_the_pixel():
+    for value in (0.0, 0.2, 0.8):
+        noise = Speckle(0.5)(torch.full((200, 1, 28, 28), value), generator=generator(0, "test"))
+        assert abs(noise.mean() - value) < 0.01 * value + 1e-9
+        assert abs(noise.std() - 0.5 * value) < 0.01 * value + 1e-9
+
+
 def test_masking_hides_its_share_of_pixels():
     x = images(100) + 0.01
     masked = Masking(0.3)(x, generator=generator(0, "test"))
@@ -114,6 +132,18 @@ def test_a_chain_does_all_and_one_of_does_one_for_each_image():
     assert (abs(kinds.float().mean(1) - 1 / 3) < 0.05).all()
 
 
+def test_a_mixture_goes_through_a_spec_and_decides_its_key():
+    gaussian, masking = GaussianNoise(0.3, mean=0.5, clip=True), Masking(0.3)
+    mixture = OneOf([Chain([gaussian, Speckle(0.5)]), masking])
+    spec = Spec(corruption=mixture)
+    again = Spec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert hash(again) == hash(spec)
+    mixtures = [mixture, OneOf(mixture.parts[::-1]), Chain(mixture.parts), masking, None]
+    assert len({spec.replace(corruption=each).key("d", 1) for each in mixtures}) == 5
+    assert to_dict(GaussianNoise(0.45)) == {"kind": "GaussianNoise", "sigma": 0.45}
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -125,6 +155,7 @@ def test_a_chain_does_all_and_one_of_does_one_for_each_image():
         lambda: OneOf("noise"),
         lambda: OneOf([0.3]),
         lambda: from_dict({"kind": "Chain", "parts": [{"kind": "Blur"}]}),
+        lambda: from_dict({"kind": "Chain", "parts": [0.3]}),
     ],
 )
 def test_a_wrong_corruption_is_told_in_one_line(build):

@@ -31,6 +31,19 @@ def test_errors_are_the_mean_over_all_pixels(tiny, runs, store):
         assert (row["latent_dim"], row["seed"]) == (run.spec.latent_dim, run.spec.seed)
 
 
+def test_errors_are_told_apart_by_the_names_given(runs, store):
+    tested = {"clean": None, "weak": GaussianNoise(0.1), "strong": GaussianNoise(0.8, clip=True)}
+    named = reconstruction_errors(runs, tested, store=store)
+    assert list(named["tested_on"][:3]) == [*tested]
+    assert list(named["level"][:3]) == [0, 0.1, 0.8]
+    plain = reconstruction_errors(runs, list(tested.values()), store=store)
+    assert list(plain["tested_on"][:3]) == ["clean", "GaussianNoise", "GaussianNoise"]
+    assert plain["mse"].equals(named["mse"])
+    noisy = runs[0].spec.replace(corruption=tested["strong"])
+    trained = reconstruction_errors(fit([noisy], store=store), tested, store=store)
+    assert set(trained["trained_on"]) == {"strong"}
+
+
 def test_errors_are_stored(runs, store, monkeypatch):
     first = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
     monkeypatch.setattr("aecore.tables.run_jobs", None)

@@ -51,27 +51,17 @@ def test_every_experiment_has_a_row_and_a_notebook(page, tmp_path):
     board = placeholders.filled(
         "<!-- scoreboard -->", Edition(tmp_path, "quick", ["tradeoff"], {"tradeoff": page})
     )
-    found = {row[0]: row for row in rows(board) if row}
+    found = {row[0].split()[0]: row for row in rows(board) if row}
     assert list(found) == list(EXPERIMENTS)
     assert len(EXPERIMENTS) == 34
     assert "1 agree" in board and "1 differ" in board and "1 are too small" in board
     assert "31 were not run" in board
-    assert found["B3"][3:] == ["test MSE 0.0194 ± 0.0002 3 seeds, cpu (x86_64)", "✓ agrees"]
-    assert found["B4"][4] == "✗ differs &lt;less&gt; noise"
-    assert found["A1"][3:] == ["rho +.5", "○ too small to say 4 of 180 trials"]
-    assert found["A2"][4].startswith("○ not run")
+    assert found["B3"][2:] == ["test MSE 0.0194 ± 0.0002 3 seeds, cpu (x86_64)", "✓ agrees"]
+    assert found["B4"][3] == "✗ differs &lt;less&gt; noise"
+    assert found["A1"][2:] == ["rho +.5", "○ too small to say 4 of 180 trials"]
+    assert found["A2"][3].startswith("○ not run")
     for experiment in EXPERIMENTS.values():
         assert (CHECKOUT / "notebooks" / f"{experiment.notebook}.ipynb").is_file()
-
-
-def test_the_notebooks_repeat_every_experiment():
-    told = set()
-    for path in (CHECKOUT / "notebooks").glob("*.ipynb"):
-        source = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
-        here = set(re.findall(r"\breplication\(\s*f?\"([A-E]\d)\"", source))
-        assert {EXPERIMENTS[name].notebook for name in here} <= {path.stem}
-        told |= here
-    assert told == set(EXPERIMENTS)
 
 
 def test_what_does_not_agree_needs_a_reason_and_an_experiment_its_name(page):
