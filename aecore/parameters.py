@@ -19,6 +19,7 @@ Values = dict[str, Any]
 Check = Callable[[str, object], object]
 
 DATASETS = ("mnist", "fashion_mnist")  # as in data.py, which takes seconds to import
+DAMAGES = ("Gaussian", "salt & pepper", "speckle", "masking", "occlusion")
 
 
 def _list_of(check: Check, length: int | None = None) -> Check:
@@ -111,6 +112,7 @@ CHECKS: dict[str, Check] = {
     "speckle": _sigma,
     "masked": _fraction,
     "hidden": _fraction,
+    "specialists": _list_of(partial(checks.choice, allowed=DAMAGES)),
     "trials": partial(checks.whole, low=2),
     "learning_rate_range": _range_of(_positive, equal=False),
     "weight_decay_range": _range_of(_positive, equal=False),
@@ -161,6 +163,7 @@ CHECKS: dict[str, Check] = {
     "head_learning_rate": _positive,
     "head_weight_decay": _sigma,
     "reported_epochs": _count,
+    "scratch_dropout": _rate,
 }
 
 

@@ -65,6 +65,7 @@ def test_accuracies_are_scikit_learns(encoder, scratch, store, monkeypatch):
         assert row.test == pytest.approx(accuracy_score(data.test_labels, tested))
         np.testing.assert_array_equal(row.confusion, confusion_matrix(data.test_labels, tested))
     assert list(table["labels"]) == [300, 300, 200]
+    assert list(table["method"]) == [probe.FROZEN, probe.FROZEN, probe.SCRATCH]
     assert list(table["epochs"]) == [2, 2, 5]
     head_weights = 3 * 128 + 128 + 128 * 3 + 3
     assert list(table["weights"][:2]) == [head_weights] * 2 and table["weights"][2] > head_weights
@@ -89,6 +90,16 @@ def test_training_a_head_leaves_its_encoder_alone(encoder, scratch, store):
 def test_confusion_by_hand():
     found = probe.confusion(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 0, 1, 2]), 3)
     assert found.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    shares = probe.mistaken([found.numpy(), np.diag([1, 1, 1])])
+    expected = [[math.nan, 0.25, 0], [0, math.nan, 0], [0.5, 0, math.nan]]
+    np.testing.assert_array_equal(shares, expected)
+
+
+def test_seeds_of_classifier_and_encoder_go_together(encoder, scratch):
+    head = scratch.replace(frozen=encoder)
+    specs = probe.with_seeds([head, scratch], 2)
+    assert [spec.seed for spec in specs] == [0, 1, 0, 1]
+    assert [spec.frozen and spec.frozen.seed for spec in specs] == [0, 1, None, None]
 
 
 def test_baselines_are_scikit_learns(encoder, store, monkeypatch):
