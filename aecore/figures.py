@@ -1,4 +1,4 @@
-"""The book's plotly figures, in one style that reads on light and dark pages."""
+"""Figures of numbers against numbers: curves with bands over seeds, and tables as colors."""
 
 from __future__ import annotations
 
@@ -7,76 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from aecore.latent import Plane
+from aecore.style import COLORS, GRAY, TEMPLATE, band, faint, figure_of, scale
 from aecore.trends import marginal_trend, ranks
-
-# Middle tones, so that each reads on white and on near-black, and apart for the color-blind.
-COLORS = ("#3b82c4", "#e08214", "#2a9d6f", "#c2528b", "#8a6fd1", "#a8930a", "#6b7785",
-          "#56b4d3", "#b5533c", "#7a9a2f")  # fmt: skip
-ORANGE = "#ff9f1c"
-GRAY = "#808080"
-TEMPLATE = go.layout.Template(
-    layout={
-        "colorway": COLORS,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": GRAY, "size": 13},
-        "margin": {"l": 60, "r": 16, "t": 24, "b": 48},
-        "xaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True},
-        "yaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True},
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-        "hoverlabel": {"namelength": -1},
-    }
-)
-
-
-def _figure(height: int = 450, **layout: object) -> go.Figure:
-    return go.Figure(layout={"template": TEMPLATE, "height": height, **layout})
-
-
-def scale(count: int) -> list[str]:
-    """`count` colors in an order, for curves of a quantity that grows."""
-    return sample_colorscale("Plasma", np.linspace(0.1, 0.8, max(count, 2)))[:count]
-
-
-def _faint(color: str, alpha: float = 0.18) -> str:
-    parts = (
-        [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-        if color.startswith("#")
-        else [int(float(part)) for part in color[4:-1].split(",")]
-    )
-    return f"rgba({parts[0]},{parts[1]},{parts[2]},{alpha})"
-
-
-def _band(figure: go.Figure, frame: pd.DataFrame, x: str, label: str, color: str) -> None:
-    """A curve of the mean of `mse` over seeds, with mean ± standard deviation as a band."""
-    seeds = frame.groupby(x)["mse"].agg(["mean", "std"]).fillna(0.0)
-    at, mean, std = seeds.index.to_numpy(), seeds["mean"].to_numpy(), seeds["std"].to_numpy()
-    figure.add_scatter(
-        x=np.concatenate([at, at[::-1]]),
-        y=np.concatenate([mean + std, (mean - std)[::-1]]),
-        fill="toself",
-        fillcolor=_faint(color),
-        mode="lines",
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=label,
-    )
-    figure.add_scatter(
-        x=at,
-        y=mean,
-        customdata=std,
-        name=label,
-        legendgroup=label,
-        mode="lines+markers",
-        line={"color": color},
-        hovertemplate="%{x}: %{y:.4f} ± %{customdata:.4f}<extra>" + label + "</extra>",
-    )
 
 
 def error_by_dimension(errors: pd.DataFrame, pca: pd.DataFrame) -> go.Figure:
@@ -84,8 +19,8 @@ def error_by_dimension(errors: pd.DataFrame, pca: pd.DataFrame) -> go.Figure:
 
     Both frames have columns `latent_dim` and `mse`.
     """
-    figure = _figure()
-    _band(figure, errors, "latent_dim", "autoencoder", COLORS[0])
+    figure = figure_of()
+    band(figure, errors, "latent_dim", "autoencoder", COLORS[0])
     figure.add_scatter(
         x=pca["latent_dim"],
         y=pca["mse"],
@@ -107,12 +42,12 @@ def error_by_level(
 
     `errors` has columns `level`, `mse` and `by`; `labels` names the values of `by`.
     """
-    figure = _figure(legend={"title": "latent dimension"} if by == "latent_dim" else {})
+    figure = figure_of(legend={"title": "latent dimension"} if by == "latent_dim" else {})
     values = list(dict.fromkeys(errors[by]))
     colors = scale(len(values)) if by == "latent_dim" else COLORS
     for value, color in zip(values, colors, strict=False):
         label = str(value) if labels is None else labels[value]
-        _band(figure, errors[errors[by] == value], "level", label, color)
+        band(figure, errors[errors[by] == value], "level", label, color)
     figure.update_xaxes(title=level_title)
     figure.update_yaxes(title="test MSE", rangemode="tozero")
     return figure
@@ -123,125 +58,9 @@ def mark_level(figure: go.Figure, level: float, text: str) -> go.Figure:
     return figure.add_vline(level, line={"dash": "dot", "color": GRAY}, annotation_text=text)
 
 
-def distance_surface(plane: Plane) -> go.Figure:
-    """D(x, y) over the plane as a surface to turn, with the centroids as orange dots."""
-    z, centroids = plane.distance.numpy(), plane.centroids
-    figure = _figure(height=560, margin={"l": 0, "r": 0, "t": 40, "b": 0})
-    figure.add_surface(
-        x=plane.x.numpy(),
-        y=plane.y.numpy(),
-        z=z,
-        customdata=plane.nearest.numpy().astype(np.uint8),
-        colorscale="Viridis",
-        showscale=False,
-        contours={axis: {"highlight": False} for axis in "xyz"},
-        hovertemplate="x %{x:.2f}, y %{y:.2f}<br>D %{z:.1f}<br>"
-        "nearest centroid: %{customdata}<extra></extra>",
-    )
-    figure.add_scatter3d(
-        x=centroids[:, 0].numpy(),
-        y=centroids[:, 1].numpy(),
-        z=np.full(len(centroids), 0.03 * float(z.max()), dtype=np.float32),
-        text=[str(digit) for digit in range(len(centroids))],
-        mode="markers",
-        marker={"size": 5, "color": ORANGE, "line": {"color": "white", "width": 1}},
-        hovertemplate="centroid of %{text}<extra></extra>",
-    )
-    cameras = {
-        "frontal view": {"eye": {"x": 0.0, "y": -1.9, "z": 0.7}, "up": {"x": 0, "y": 0, "z": 1}},
-        "vertical view": {"eye": {"x": 0.0, "y": 0.0, "z": 2.1}, "up": {"x": 0, "y": 1, "z": 0}},
-    }
-    figure.update_layout(
-        showlegend=False,
-        scene={
-            "xaxis": {"title": "x"},
-            "yaxis": {"title": "y"},
-            "zaxis": {"title": "D(x, y)"},
-            "aspectratio": {"x": 1, "y": 1, "z": 0.55},
-            "camera": {"eye": {"x": 0.8, "y": -1.2, "z": 1.4}},
-        },
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "right",
-                "showactive": False,
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.0,
-                "yanchor": "bottom",
-                "buttons": [
-                    {"label": label, "method": "relayout", "args": [{"scene.camera": camera}]}
-                    for label, camera in cameras.items()
-                ],
-            }
-        ],
-    )
-    return figure
-
-
-def basin_map(plane: Plane) -> go.Figure:
-    """Which centroid is nearest, as a map of colored basins with the centroids as stars."""
-    classes = len(plane.centroids)
-    steps = [
-        [(digit + side) / classes, COLORS[digit % len(COLORS)]]
-        for digit in range(classes)
-        for side in (0, 1)
-    ]
-    figure = _figure(height=520)
-    figure.add_heatmap(
-        x=plane.x.numpy(),
-        y=plane.y.numpy(),
-        z=plane.nearest.numpy().astype(np.uint8),
-        zmin=-0.5,
-        zmax=classes - 0.5,
-        colorscale=steps,
-        showscale=False,
-        opacity=0.55,
-        hovertemplate="x %{x:.2f}, y %{y:.2f}: basin of %{z}<extra></extra>",
-    )
-    _stars(figure, plane.centroids)
-    figure.update_xaxes(title="x", showgrid=False, constrain="domain")
-    figure.update_yaxes(title="y", showgrid=False, scaleanchor="x", constrain="domain")
-    return figure.update_layout(showlegend=False)
-
-
-def code_scatter(codes: Tensor, labels: Tensor, centroids: Tensor) -> go.Figure:
-    """2-D codes (N, 2) colored by label (N,), with the centroids (K, 2) as stars."""
-    figure = _figure(height=560)
-    for digit in range(len(centroids)):
-        x, y = codes[labels == digit].numpy().T
-        figure.add_scattergl(
-            x=x,
-            y=y,
-            name=str(digit),
-            mode="markers",
-            marker={"size": 3, "color": COLORS[digit % len(COLORS)], "opacity": 0.6},
-            hovertemplate="x %{x:.2f}, y %{y:.2f}<extra>" + str(digit) + "</extra>",
-        )
-    _stars(figure, centroids)
-    figure.update_layout(legend={"itemsizing": "constant"})
-    figure.update_xaxes(title="x", constrain="domain")
-    return figure.update_yaxes(title="y", scaleanchor="x", constrain="domain")
-
-
-def _stars(figure: go.Figure, centroids: Tensor) -> None:
-    figure.add_scatter(
-        x=centroids[:, 0].numpy(),
-        y=centroids[:, 1].numpy(),
-        text=[str(digit) for digit in range(len(centroids))],
-        mode="markers+text",
-        textposition="top center",
-        textfont={"size": 16},
-        marker={"symbol": "star", "size": 14, "color": ORANGE,
-                "line": {"color": "black", "width": 1}},
-        hovertemplate="centroid of %{text}<extra></extra>",
-        showlegend=False,
-    )  # fmt: skip
-
-
 def step_lengths(moved: Mapping[str, Tensor]) -> go.Figure:
     """How far each step of a path moves the picture, a curve for each named path (steps - 1,)."""
-    figure = _figure(height=340)
+    figure = figure_of(height=340)
     for label, lengths in moved.items():
         steps = np.arange(1, len(lengths) + 1)
         figure.add_scatter(x=steps, y=lengths.numpy(), name=label, mode="lines+markers")
@@ -252,7 +71,7 @@ def step_lengths(moved: Mapping[str, Tensor]) -> go.Figure:
 def pair_heatmap(values: np.ndarray, title: str) -> go.Figure:
     """A symmetric matrix (K, K) over pairs of classes, NaN on the diagonal."""
     classes = [str(digit) for digit in range(len(values))]
-    figure = _figure(height=520)
+    figure = figure_of(height=520)
     figure.add_heatmap(
         x=classes,
         y=classes,
@@ -321,7 +140,7 @@ def parallel_coordinates(
             dimension |= {"values": np.log10(values), "tickvals": ticks,
                           "ticktext": [f"{10**tick:.1e}" for tick in ticks]}  # fmt: skip
         dimensions.append(dimension)
-    figure = _figure(height=420, margin={"l": 60, "r": 60, "t": 60, "b": 30})
+    figure = figure_of(height=420, margin={"l": 60, "r": 60, "t": 60, "b": 30})
     figure.add_parcoords(
         dimensions=dimensions,
         line={
@@ -338,11 +157,11 @@ def bands(frame: pd.DataFrame, x: str, y: str, by: str, y_title: str) -> go.Figu
 
     An `x` of latent dimensions is drawn on a logarithmic axis; as `by` they are colored in order.
     """
-    figure = _figure(legend={"title": "latent dimension"} if by == "latent_dim" else {})
+    figure = figure_of(legend={"title": "latent dimension"} if by == "latent_dim" else {})
     groups = list(frame.groupby(by, sort=False))
     colors = scale(len(groups)) if by == "latent_dim" else COLORS
     for number, (label, rows) in enumerate(groups):
-        _band(figure, rows.assign(mse=rows[y]), x, str(label), colors[number % len(colors)])
+        band(figure, rows.assign(mse=rows[y]), x, str(label), colors[number % len(colors)])
     figure.update_xaxes(title=x.replace("_", " "))
     if x == "latent_dim":
         dims = sorted(set(frame[x]))
@@ -370,7 +189,7 @@ def loss_terms(histories: Sequence[Sequence[Mapping[str, float | None]]]) -> go.
 def error_distributions(errors: pd.DataFrame, threshold: float) -> go.Figure:
     """The distribution of `mse` for each `kind` of image, on a logarithmic axis, with a line."""
     kinds = list(dict.fromkeys(errors["kind"]))
-    figure = _figure(height=100 + 46 * len(kinds), showlegend=False)
+    figure = figure_of(height=100 + 46 * len(kinds), showlegend=False)
     for kind in reversed(kinds):
         figure.add_violin(
             x=np.log10(errors.loc[errors["kind"] == kind, "mse"].to_numpy().clip(1e-6)),
@@ -392,7 +211,7 @@ def error_distributions(errors: pd.DataFrame, threshold: float) -> go.Figure:
 
 def fold_agreement(split: Sequence[float], folds: np.ndarray) -> go.Figure:
     """Losses on one split (n,) against those on k folds (n, k): their mean and their range."""
-    figure, mean = _figure(height=420, showlegend=False), folds.mean(1)
+    figure, mean = figure_of(height=420, showlegend=False), folds.mean(1)
     ends = [float(np.nanmin([*split, *folds.flat])), float(np.nanmax([*split, *folds.flat]))]
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": GRAY, "dash": "dot"},
                        hoverinfo="skip")  # fmt: skip
@@ -418,12 +237,12 @@ def search_progress(progress: Mapping[str, pd.DataFrame], luck: pd.DataFrame) ->
 
     The frames are those of `trends.progress`; around them lies the band of `trends.luck`.
     """
-    figure, shown = _figure(), luck.dropna()
+    figure, shown = figure_of(), luck.dropna()
     figure.add_scatter(
         x=np.concatenate([shown["images"], shown["images"][::-1]]),
         y=np.concatenate([shown["high"], shown["low"][::-1]]),
         fill="toself",
-        fillcolor=_faint(COLORS[0]),
+        fillcolor=faint(COLORS[0]),
         mode="lines",
         line={"width": 0},
         hoverinfo="skip",
@@ -443,40 +262,9 @@ def search_progress(progress: Mapping[str, pd.DataFrame], luck: pd.DataFrame) ->
     return figure.update_yaxes(title="best validation MSE so far")
 
 
-def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
-    """Points (N, 2) colored by label (N,) in panels side by side, each under its name.
-
-    `customdata` of a point is the number of its image, which the book shows on pointing at it.
-    """
-    figure = make_subplots(
-        1, len(panels), subplot_titles=[*panels], horizontal_spacing=0.03
-    ).update_layout(template=TEMPLATE, height=460, margin={"l": 8, "r": 8, "t": 84, "b": 8})
-    for column, points in enumerate(panels.values(), start=1):
-        for digit in range(int(labels.max()) + 1):
-            numbers = np.flatnonzero(labels == digit)
-            figure.add_scatter(
-                x=points[numbers, 0],
-                y=points[numbers, 1],
-                customdata=numbers.astype(np.uint16),
-                name=str(digit),
-                legendgroup=str(digit),
-                showlegend=column == 1,
-                mode="markers",
-                marker={"size": 4, "color": COLORS[digit % len(COLORS)], "opacity": 0.75},
-                hovertemplate=f"{digit}: test image %{{customdata}}<extra></extra>",
-                row=1,
-                col=column,
-            )
-        axis = "x" if column == 1 else f"x{column}"
-        figure.update_yaxes(scaleanchor=axis, constrain="domain", row=1, col=column)
-    figure.update_layout(legend={"itemsizing": "constant", "y": 1.13})
-    figure.update_xaxes(showticklabels=False, constrain="domain")
-    return figure.update_yaxes(showticklabels=False)
-
-
 def heatmap(values: pd.DataFrame, x_title: str, y_title: str, value_title: str) -> go.Figure:
     """A table of numbers as colors: its columns along x, its rows along y, each named."""
-    figure = _figure(height=140 + 44 * len(values))
+    figure = figure_of(height=140 + 44 * len(values))
     figure.add_heatmap(
         x=[f"{column:g}" if isinstance(column, float) else str(column) for column in values],
         y=[f"{row:g}" if isinstance(row, float) else str(row) for row in values.index],
@@ -506,39 +294,6 @@ def training_losses(
     frame = pd.DataFrame(rows, columns=["model", "epoch", "loss"])
     figure = bands(frame, "epoch", "loss", "model", "training loss")
     return figure.update_yaxes(rangemode="tozero")
-
-
-def small_scatters(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
-    """Points (N, 2) colored by label (N,), four panels a row; of a panel with fewer, the first."""
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = make_subplots(
-        rows,
-        columns,
-        subplot_titles=[*panels],
-        horizontal_spacing=0.03,
-        vertical_spacing=0.14 / rows,
-    ).update_layout(template=TEMPLATE, height=80 + 250 * rows)
-    for number, points in enumerate(panels.values()):
-        place = {"row": number // columns + 1, "col": number % columns + 1}
-        for label in range(int(labels.max()) + 1):
-            x, y = points[labels[: len(points)] == label].T
-            figure.add_scatter(
-                x=x.astype(np.float32),
-                y=y.astype(np.float32),
-                name=str(label),
-                legendgroup=str(label),
-                showlegend=number == 0,
-                mode="markers",
-                marker={"size": 3, "color": COLORS[label % len(COLORS)], "opacity": 0.6},
-                hoverinfo="name",
-                **place,
-            )
-    figure.update_layout(
-        legend={"itemsizing": "constant", "y": 1.08}, margin={"l": 8, "r": 8, "t": 72, "b": 8}
-    )
-    figure.update_xaxes(showticklabels=False)
-    return figure.update_yaxes(showticklabels=False)
 
 
 def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:

@@ -8,12 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
 from aecore import checks
 from aecore.checks import InvalidValue
@@ -34,11 +28,6 @@ class Uniform:
         """One value."""
         return float(random.uniform(self.low, self.high))
 
-    @property
-    def distribution(self) -> BaseDistribution:
-        """The prior as Optuna has it."""
-        return FloatDistribution(self.low, self.high)
-
 
 @dataclass(frozen=True)
 class LogUniform:
@@ -56,11 +45,6 @@ class LogUniform:
         value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
         return min(max(value, self.low), self.high)  # exp(log(x)) may round past x
 
-    @property
-    def distribution(self) -> BaseDistribution:
-        """The prior as Optuna has it."""
-        return FloatDistribution(self.low, self.high, log=True)
-
 
 @dataclass(frozen=True)
 class Whole:
@@ -76,11 +60,6 @@ class Whole:
     def draw(self, random: np.random.Generator) -> int:
         """One value."""
         return int(random.integers(self.low, self.high, endpoint=True))
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """The prior as Optuna has it."""
-        return IntDistribution(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -106,11 +85,6 @@ class Choice:
         """One value."""
         weights = np.ones(len(self.values)) if self.weights is None else np.asarray(self.weights)
         return self.values[int(random.choice(len(self.values), p=weights / weights.sum()))]
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """The values as Optuna has them, which knows no weights."""
-        return CategoricalDistribution(tuple(self.values))
 
 
 Prior = Uniform | LogUniform | Whole | Choice

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from aecore import checks, study
 from aecore.checks import InvalidValue
@@ -136,11 +135,10 @@ class Search:
         """The file of the study that `optuna-dashboard` opens."""
         return (store or Store()).root / "studies" / f"{self.name(sampler)}.log"
 
-    def frozen(self, trials: Sequence[Trial]) -> list[FrozenTrial]:
+    def frozen(self, trials: Sequence[Trial]) -> list[study.FrozenTrial]:
         """The trials as Optuna has them, in the order in which they came to their end.
 
-        Those stopped early or diverged are "pruned", the latter without a loss, which to Optuna is
-        the worst. Intermediate values are the losses by epochs.
+        Those stopped early or diverged are not complete, the latter without a loss.
         """
         last = {trial.number: trial for trial in trials}
         losses: dict[int, dict[int, float]] = {trial.number: {} for trial in trials}
@@ -161,16 +159,11 @@ class Search:
             store.write("table", key, {"importance": found.to_dict()}, {})
         return found
 
-    def _freeze(self, trial: Trial, losses: dict[int, float]) -> FrozenTrial:
+    def _freeze(self, trial: Trial, losses: dict[int, float]) -> study.FrozenTrial:
+        settings = {name: getattr(trial.spec, name) for name in self.priors}
         complete = not trial.stopped and math.isfinite(trial.loss)
-        return create_trial(
-            state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-            value=trial.loss if complete else None,
-            params={name: getattr(trial.spec, name) for name in self.priors},
-            distributions={name: prior.distribution for name, prior in self.priors.items()},
-            intermediate_values=losses,
-            user_attrs={"trial": trial.number, "runs": [run.key for run in trial.runs]},
-        )
+        keys = [run.key for run in trial.runs]
+        return study.freeze(settings, self.priors, losses, complete, trial=trial.number, runs=keys)
 
     def _with(self, fields: Mapping[str, Any]) -> Spec:
         return Spec.from_dict({**self.base.to_dict(), **fields})
@@ -214,10 +207,9 @@ def propose_tpe(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
     done, startup = len(trials), min(search.startup, search.trials)
     if done < startup:
         return propose_random(search, trials)[: startup - done]
-    distributions = {name: search.priors[name].distribution for name in sorted(search.priors)}
     count = min(search.batch, search.trials - done)
     seed = int(np.random.SeedSequence([search.seed, done]).generate_state(1)[0])
-    asked = study.ask(search.frozen(trials), distributions, count, seed) if count else []
+    asked = study.ask(search.frozen(trials), search.priors, count, seed) if count else []
     specs = [search._with(configuration) for configuration in asked]
     return [Proposal(done + i, spec, spec.epochs) for i, spec in enumerate(specs)]
 

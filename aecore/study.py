@@ -4,24 +4,75 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.samplers import TPESampler
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import FrozenTrial
+
+from aecore.priors import Choice, LogUniform, Prior, Uniform, Whole
+
+with warnings.catch_warnings():
+    # Optuna imports tqdm.auto, which in a notebook asks for widgets that nothing here uses.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import optuna
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.samplers import TPESampler
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    from optuna.trial import FrozenTrial, TrialState, create_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study that it creates
 
 
+def distributions(priors: Mapping[str, Prior]) -> dict[str, BaseDistribution]:
+    """The priors as Optuna has them, in alphabetical order; it knows no weights of a choice."""
+
+    def of(prior: Prior) -> BaseDistribution:
+        match prior:
+            case Uniform(low, high):
+                return FloatDistribution(low, high)
+            case LogUniform(low, high):
+                return FloatDistribution(low, high, log=True)
+            case Whole(low, high):
+                return IntDistribution(low, high)
+            case Choice(values):
+                return CategoricalDistribution(tuple(values))
+
+    return {name: of(priors[name]) for name in sorted(priors)}
+
+
+def freeze(
+    settings: Mapping[str, Any],
+    priors: Mapping[str, Prior],
+    losses: Mapping[int, float],
+    complete: bool,
+    **attributes: Any,
+) -> FrozenTrial:
+    """A trial with the `settings` drawn from `priors` as Optuna has it.
+
+    `losses` maps epochs to losses, the last of which counts if the trial is `complete`. One that
+    is not is "pruned", without any loss the worst of all to Optuna.
+    """
+    return create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        value=list(losses.values())[-1] if complete else None,
+        params=dict(settings),
+        distributions=distributions(priors),
+        intermediate_values=dict(losses),
+        user_attrs=attributes,
+    )
+
+
 def ask(
     trials: Sequence[FrozenTrial],
-    distributions: Mapping[str, BaseDistribution],
+    priors: Mapping[str, Prior],
     count: int,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -34,7 +85,7 @@ def ask(
     sampler = TPESampler(n_startup_trials=0, multivariate=True, constant_liar=True, seed=seed)
     study = optuna.create_study(sampler=sampler)
     study.add_trials(trials)
-    return [study.ask(dict(distributions)).params for _ in range(count)]
+    return [study.ask(distributions(priors)).params for _ in range(count)]
 
 
 def importance(trials: Sequence[FrozenTrial]) -> pd.Series:
@@ -45,7 +96,7 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.Series:
     """
     study = optuna.create_study()
     study.add_trials(trials)
-    complete = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
     if len(complete) < 4:
         return pd.Series(float("nan"), index=sorted(trials[0].params) if trials else [])
     return pd.Series(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))

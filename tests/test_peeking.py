@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chromium import chromium
 
-from aecore import display, figures
+from aecore import display, maps
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
 PLOTLY = Path(importlib.util.find_spec("plotly").origin).parent / "package_data" / "plotly.min.js"
@@ -48,7 +48,7 @@ def page_file(request, tmp_path, monkeypatch):
     points = np.stack(np.divmod(np.arange(12), 4), axis=1).astype(np.float32)
     panels = {"one": points, "other": points[::-1]}
     sheet = display.image_sheet(images(request.param))
-    figure = figures.projections(panels, np.arange(12) % 3)
+    figure = maps.projections(panels, np.arange(12) % 3)
     display.show(figure, "caption", alt="alt", sheet=sheet)
     body = "".join(bundle["text/html"] for bundle in bundles)
     scripts = [PLOTLY, ASSETS / "decoder.js", ASSETS / "figures.js"]

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState, create_trial
 
 from aecore import study
+from aecore.priors import Choice, LogUniform, Uniform, Whole
 
 SPACE = {
-    "rate": FloatDistribution(1e-4, 1e-1, log=True),
-    "size": IntDistribution(1, 64),
-    "kind": CategoricalDistribution(("a", "b")),
+    "rate": LogUniform(1e-4, 1e-1),
+    "size": Whole(1, 64),
+    "kind": Choice(["a", "b"]),
 }
 
 
@@ -30,19 +29,25 @@ def made(count):
         params = {"rate": 10 ** (-4 + 3 * (i * 0.618 % 1)), "size": 1 + i * 29 % 64,
                   "kind": "ab"[i % 2]}  # fmt: skip
         loss = math.log10(params["rate"]) ** 2 + params["size"] / 64
-        trials.append(
-            create_trial(
-                value=loss, params=params, distributions=SPACE, intermediate_values={3: loss},
-                user_attrs={"trial": i},
-            )
-        )  # fmt: skip
-    trials.append(create_trial(state=TrialState.PRUNED, params=params, distributions=SPACE))
+        trials.append(study.freeze(params, SPACE, {1: 2 * loss, 3: loss}, True, trial=i))
+    trials.append(study.freeze(params, SPACE, {}, False, trial=count))
     return trials
 
 
 def loaded(path):
     storage = JournalStorage(JournalFileBackend(str(path)))
     return optuna.load_study(study_name=path.stem, storage=storage).trials
+
+
+def test_a_trial_keeps_its_settings_and_losses():
+    first, *_, last = made(3)
+    assert first.state.name == "COMPLETE" and first.value == first.intermediate_values[3]
+    assert list(first.intermediate_values) == [1, 3]
+    assert last.state.name == "PRUNED" and last.value is None
+    rate, size = first.distributions["rate"], first.distributions["size"]
+    assert (rate.low, rate.high, rate.log) == (1e-4, 1e-1, True)
+    assert (size.low, size.high) == (1, 64)
+    assert not study.distributions({"dropout": Uniform(0, 1)})["dropout"].log
 
 
 def test_a_batch_is_a_function_of_the_trials_and_spreads():
