@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,6 @@ from scipy.stats import norm, spearmanr
 from aecore.checks import InvalidValue
 
 if TYPE_CHECKING:  # search brings Optuna, which figures that show no trials do without
-    
-if TYPE_CHECKING:  # else every figure would load Optuna
     from aecore.search import Trial
 
 WEAK = 0.3  # the largest rank correlation that is called weak: Cohen's (1988) medium effect
