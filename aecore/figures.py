@@ -262,17 +262,22 @@ def search_progress(progress: Mapping[str, pd.DataFrame], luck: pd.DataFrame) ->
     return figure.update_yaxes(title="best validation MSE so far")
 
 
-def heatmap(values: pd.DataFrame, x_title: str, y_title: str, value_title: str) -> go.Figure:
-    """A table of numbers as colors: its columns along x, its rows along y, each named."""
+def heatmap(
+    values: pd.DataFrame, x_title: str, y_title: str, value_title: str, digits: int = 3
+) -> go.Figure:
+    """A table of numbers as colors: its columns along x, its rows along y, each named.
+
+    `digits` is how many digits after the point each cell shows.
+    """
     figure = figure_of(height=140 + 44 * len(values))
     figure.add_heatmap(
         x=[f"{column:g}" if isinstance(column, float) else str(column) for column in values],
         y=[f"{row:g}" if isinstance(row, float) else str(row) for row in values.index],
         z=values.to_numpy(dtype=np.float32),
-        texttemplate="%{z:.3f}",
+        texttemplate=f"%{{z:.{digits}f}}",
         colorscale="Viridis",
         colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12},
-        hovertemplate="%{y}, %{x}: %{z:.4f}<extra></extra>",
+        hovertemplate=f"%{{y}}, %{{x}}: %{{z:.{digits + 1}f}}<extra></extra>",
     )
     figure.update_xaxes(title=x_title, type="category", showgrid=False)
     return figure.update_yaxes(title=y_title, type="category", showgrid=False)

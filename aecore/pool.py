@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import loky
 from tqdm.std import tqdm  # plain text: tqdm.auto writes widgets that need scripts from the network
+
+# A worker that holds the data and the networks has not leaked them.
+warnings.filterwarnings("ignore", "A worker was restarted while some jobs were given")
 
 POLL = 0.3  # seconds between two looks at the workers
 
@@ -40,18 +44,20 @@ def run_jobs(
     sizes: Sequence[int],
     label: str,
     executor: Executor | None = None,
+    unit: str = "images",
 ) -> Iterator[tuple[int, Any]]:
     """Yield (number of the job, its result) for every job, as soon as each is done.
 
     Calls `function(*job, counter_path)` through `executor`, by default one process a core; `sizes`
-    are the images each job will see, largest first. If jobs fail, the others are still finished,
-    then the first error is raised. Ctrl-C stops the workers at once.
+    are the images (or what `unit` says) each job will see; the largest job goes first. If jobs
+    fail, the others are still finished, then the first error is raised. Ctrl-C stops the workers
+    at once.
     """
     own = executor is None
     executor = executor or loky.get_reusable_executor(max_workers=loky.cpu_count(), timeout=120)
     order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
     error = None
-    with TemporaryDirectory() as folder, _bar(label, sum(sizes)) as bar:
+    with TemporaryDirectory() as folder, _bar(label, sum(sizes), unit) as bar:
         counters = [Path(folder) / str(number) for number in range(len(jobs))]
         futures: dict[Future, int] = {
             executor.submit(function, *jobs[number], counters[number]): number for number in order
@@ -86,8 +92,8 @@ def run_jobs(
         raise error
 
 
-def _bar(label: str, total: int) -> tqdm:
-    return tqdm(total=total, desc=label, unit=" images", unit_scale=True, file=sys.stderr)
+def _bar(label: str, total: int, unit: str) -> tqdm:
+    return tqdm(total=total, desc=label, unit=f" {unit}", unit_scale=True, file=sys.stderr)
 
 
 def _read(path: Path) -> int:

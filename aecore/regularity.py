@@ -70,7 +70,9 @@ def regularity(
     questions = [{**asked, "run": run.key} for run in runs]
     jobs = [(run, steps, points) for run in runs]
     label = f"measuring {len(runs)} {'model' if len(runs) == 1 else 'models'}"
-    rows = answers(questions, _row_job, jobs, [1] * len(runs), label, executor, store)
+    rows = answers(
+        questions, _row_job, jobs, [1] * len(runs), label, executor, store, unit="models"
+    )
     return pd.DataFrame(
         [
             {

@@ -21,13 +21,14 @@ def answers(
     label: str,
     executor: Executor | None = None,
     store: Store | None = None,
+    unit: str = "images",
 ) -> list[Any]:
     """The answer to each of `questions`, read from the store or computed on all cores and stored.
 
     A question is plain data that decides its answer, and its `table` says what kind it is: put a
     version into it that goes up when the computation changes. Number i is answered by
-    `function(*jobs[i], counter_path)`, plain data without NaN; `sizes` and `label` are for the
-    progress, as in `pool.run_jobs`. Raises `StoreError` before anything is computed.
+    `function(*jobs[i], counter_path)`, plain data without NaN; `sizes`, `label` and `unit` are
+    for the progress, as in `pool.run_jobs`. Raises `StoreError` before anything is computed.
     """
     store = store or Store()
     keys = [digest(question) for question in questions]
@@ -38,7 +39,7 @@ def answers(
         store.check_writable()
         names, numbers = list(wanted), list(wanted.values())
         todo = [jobs[number] for number in numbers], [sizes[number] for number in numbers]
-        for number, answer in run_jobs(function, *todo, label, executor):
+        for number, answer in run_jobs(function, *todo, label, executor, unit):
             document = {"question": questions[numbers[number]], "answer": answer}
             store.write("table", names[number], document, {})
             found[names[number]] = answer
