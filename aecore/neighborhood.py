@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pandas as pd
 import torch
@@ -19,7 +18,6 @@ from torch import Tensor
 from aecore import checks
 from aecore.data import load
 from aecore.neighbors import (
-    BLOCK,
     CHUNK,
     METRICS,
     agreement,
@@ -30,7 +28,8 @@ from aecore.neighbors import (
     score,
     trustworthiness,
 )
-from aecore.pool import Counter, run_jobs
+from aecore.originals import LISTED, originals
+from aecore.pool import Counter
 from aecore.projections import tsne
 from aecore.runs import Run
 from aecore.spec import digest
@@ -38,9 +37,8 @@ from aecore.store import Store
 from aecore.tables import answers
 from aecore.training import as_floats, reproducible
 
-NEIGHBORS = 1  # goes up whenever a change alters what these functions return
+KEEPING = 1  # goes up whenever a change alters what these functions return
 
-LISTED = 200  # neighbors that are stored of each image, after the report
 QUERIES = 1000  # images whose ranks trustworthiness and continuity are taken from, at most
 
 MEASURES = (
@@ -81,7 +79,7 @@ def keeping(
     questions = [
         {
             "table": "neighbors",
-            "version": NEIGHBORS,
+            "version": KEEPING,
             "data": data.digest,
             "images": counts[n],
             "of": _of(every[n][1]),
@@ -95,7 +93,7 @@ def keeping(
     if missing:
         store.check_writable()
         wanted = {(counts[asked[i][0]], asked[i][1]): None for i in missing}
-        lists = _originals(dataset, list(wanted), executor, store)
+        lists = originals(dataset, list(wanted), executor, store)
         for i in missing:
             n, metric = asked[i]
             way, (before, seconds) = every[n][1], lists[counts[n], metric]
@@ -158,7 +156,7 @@ def embedding(
 ) -> np.ndarray:
     """The t-SNE (N, 2) of the pixels of the first `images` training images, to three decimals."""
     data = load(dataset)
-    question = {"table": "t-SNE", "version": NEIGHBORS, "data": data.digest, "images": images}
+    question = {"table": "t-SNE", "version": KEEPING, "data": data.digest, "images": images}
     job, label = (dataset, images), f"t-SNE of {images} images"
     return np.array(answers([question], _tsne_job, [job], [images], label, executor, store)[0])
 
@@ -182,7 +180,7 @@ def picked(
     questions = [
         {
             "table": "picked neighbors",
-            "version": NEIGHBORS,
+            "version": KEEPING,
             "data": data.digest,
             "images": images,
             "of": "pixels" if way is None else way.key,
@@ -229,76 +227,6 @@ def _rows(images: Tensor) -> np.ndarray:
 
 def _of(way: Run | str) -> str:
     return way.key if isinstance(way, Run) else checks.choice("way", way, ("PCA", "t-SNE"))
-
-
-def _originals(
-    dataset: str, wanted: Sequence[tuple[int, str]], executor: Executor | None, store: Store
-) -> dict[tuple[int, str], tuple[np.ndarray, float]]:
-    """Neighbor lists of the first images in pixels, and seconds, for each (images, metric)."""
-    data = load(dataset)
-    blocks = [
-        (images, metric, first, min(first + BLOCK, images))
-        for images, metric in wanted
-        for first in range(0, images, BLOCK)
-    ]
-    keys = [
-        digest(
-            {
-                "neighbors": NEIGHBORS,
-                "data": data.digest,
-                "images": images,
-                "metric": metric,
-                "block": [first, last],
-                "listed": LISTED,
-            }
-        )
-        for images, metric, first, last in blocks
-    ]
-    entries = {key: store.read("neighborhood", key) for key in keys}
-    found = {
-        key: (entry.arrays["neighbors"], entry.document["seconds"])
-        for key, entry in entries.items()
-        if entry is not None
-    }
-    todo = [n for n, key in enumerate(keys) if key not in found]
-    if todo:
-        jobs = [(dataset, *blocks[n]) for n in todo]
-        sizes = [blocks[n][3] - blocks[n][2] for n in todo]
-        for number, (neighbors, seconds) in run_jobs(
-            _search_job, jobs, sizes, "searching neighbors", executor
-        ):
-            images, metric, *block = blocks[todo[number]]
-            document = {"images": images, "metric": metric, "block": block, "seconds": seconds}
-            store.write("neighborhood", keys[todo[number]], document, {"neighbors": neighbors})
-            found[keys[todo[number]]] = neighbors, seconds
-    lists: dict[tuple[int, str], tuple[np.ndarray, float]] = {}
-    for one in wanted:
-        parts = [found[key] for key, block in zip(keys, blocks, strict=True) if block[:2] == one]
-        lists[one] = np.concatenate([part for part, _ in parts]), sum(s for _, s in parts)
-    return lists
-
-
-def _search_job(
-    dataset: str,
-    images: int,
-    metric: str,
-    first: int,
-    last: int,
-    counter_path: Path | None = None,
-) -> tuple[np.ndarray, float]:
-    counter, threads = Counter(counter_path), faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        with reproducible():
-            shown = load(dataset).train_images[:images]
-            rows = torch.arange(first, last)
-            started = time.perf_counter()
-            found = nearest_images(shown, rows, min(LISTED, images - 1), metric, counter)
-            seconds = time.perf_counter() - started
-    finally:
-        faiss.omp_set_num_threads(threads)
-    counter.tell()
-    return found, round(seconds, 3)
 
 
 def _tsne_job(dataset: str, images: int, counter_path: Path | None = None) -> list[list[float]]:

@@ -216,7 +216,7 @@ def test_in_the_paper_profile_a_claim_that_does_not_hold_fails_the_book(tmp_path
 
 def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
     bundles = []
-    monkeypatch.setattr(display, "_display", bundles.append)
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
     figure = go.Figure(go.Scatter(x=np.linspace(0, 1, 2000), y=[None, np.nan]))
     figure.update_layout(title="</script><b>")
     display.show(figure, "<i>caption</i>", alt='"quoted" <alt>', name="name")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from chromium import chromium
 
-from aecore.display import decoder_payload
 from aecore.models import ConvAutoencoder, build
 from aecore.spec import Spec
+from aecore.widgets import decoder_payload
 
 SCRIPT = Path(__file__).parent.parent / "book" / "assets" / "decoder.js"
 DECODE = "([payload, codes]) => codes.map((z) => Array.from(aecore.decoder(payload).decode(z)))"

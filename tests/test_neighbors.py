@@ -11,7 +11,7 @@ from chromium import chromium
 from sklearn.manifold import trustworthiness as scikit_trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from aecore import display, neighborhood
+from aecore import originals, widgets
 from aecore.checks import InvalidValue
 from aecore.data import load
 from aecore.neighborhood import keeping, picked
@@ -161,7 +161,7 @@ def run(tiny, store):
 
 def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     ways, ks = {"dense": [run], "PCA": ["PCA"], "t-SNE": ["t-SNE"]}, [3, 10]
-    monkeypatch.setattr(neighborhood, "BLOCK", 90)  # so that the search is in several jobs
+    monkeypatch.setattr(originals, "BLOCK", 90)  # so that the search is in several jobs
     table = keeping(ways, tiny, 200, ks, tsne_images=60, store=store)
     assert len(table) == 3 * 2 * 2
     assert list(table.groupby("model", sort=False)["images"].first()) == [200, 200, 60]
@@ -189,7 +189,7 @@ def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     assert table.query("metric == 'L1'")["trustworthiness"].isna().all()
     # With the answers alone, as they are published, nothing is searched for.
     shutil.rmtree(store.root / "neighborhoods")
-    monkeypatch.setattr(neighborhood, "run_jobs", None)
+    monkeypatch.setattr(originals, "run_jobs", None)
     assert keeping(ways, tiny, 200, ks, tsne_images=60, store=store).equals(table)
 
 
@@ -212,11 +212,13 @@ def test_the_neighbors_that_can_be_picked(tiny, store, run):
 
 def test_a_picked_image_shows_its_neighbors_before_and_after(monkeypatch):
     outputs = []
-    monkeypatch.setattr(display, "_display", lambda bundle: outputs.append(bundle["text/html"]))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda bundle, raw: outputs.append(bundle["text/html"])
+    )
     images = torch.zeros(6, 1, 12, 10)
     images[5] = 1
     near = {"by pixels": np.array([[1, 2], [5, 3]]), "by code": np.array([[2, 4], [3, 0]])}
-    display.neighbor_picker(images, [0, 0, 0, 1, 1, 1], near, [0, 4], "Pick one.")
+    widgets.neighbor_picker(images, [0, 0, 0, 1, 1, 1], near, [0, 4], "Pick one.")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 900, "height": 700})
         errors = []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chromium import chromium
 
-from aecore import display, maps
+from aecore import display, maps, widgets
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
 PLOTLY = Path(importlib.util.find_spec("plotly").origin).parent / "package_data" / "plotly.min.js"
@@ -44,10 +44,10 @@ def images(channels):
 def page_file(request, tmp_path, monkeypatch):
     """A page as the book has it: two panels of the same twelve points, and the sheet of images."""
     bundles = []
-    monkeypatch.setattr(display, "_display", bundles.append)
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
     points = np.stack(np.divmod(np.arange(12), 4), axis=1).astype(np.float32)
     panels = {"one": points, "other": points[::-1]}
-    sheet = display.image_sheet(images(request.param))
+    sheet = widgets.image_sheet(images(request.param))
     figure = maps.projections(panels, np.arange(12) % 3)
     display.show(figure, "caption", alt="alt", sheet=sheet)
     body = "".join(bundle["text/html"] for bundle in bundles)

@@ -29,9 +29,8 @@ def page(monkeypatch):
     cell = nbformat.v4.new_code_cell("1")
     heading = nbformat.v4.new_markdown_cell("# There")
     monkeypatch.setattr(
-        display,
-        "_display",
-        lambda bundle: cell.outputs.append(nbformat.v4.new_output("display_data", bundle)),
+        "IPython.display.display",
+        lambda bundle, raw: cell.outputs.append(nbformat.v4.new_output("display_data", bundle)),
     )
     language = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
     return nbformat.v4.new_notebook(cells=[heading, cell], metadata=language)
