@@ -25,7 +25,7 @@ MAX_WEIGHT = 1_500_000  # bytes of a page without the libraries that all pages s
 DARK_AND_LIGHT = ("dark", "light")
 PLOTS = ".aecore-figure, .aecore-morph"
 
-EMPTIED = ".emptied :is(.plot, .gl-container, canvas) { visibility: hidden !important; }"
+EMPTIED = ".emptied :is(.overplot, .gl-container, canvas) { visibility: hidden !important; }"
 
 CONTRAST = """(selector) => {
   const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
