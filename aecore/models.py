@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 
 from aecore import randomness
 from aecore.checks import InvalidValue
+from aecore.convolution import Conv2d, ConvTranspose2d
 from aecore.spec import Spec
-from aecore.upsampling import ConvTranspose2d
 
 SMALLEST = 9  # pixels a side: below, three strided convolutions leave nothing
 HEAD = 128  # hidden units of a classifier's head
@@ -31,19 +31,12 @@ def keep(h: Tensor) -> Tensor:
     return h
 
 
-def dropout(rate: float, generator: Generator | None) -> Drop:
-    """Dropout at `rate` with random numbers from `generator`; without one, none."""
-    if generator is None or rate == 0:
-        return keep
-    return lambda h: h * randomness.keep_mask(h, rate, generator=generator)
-
-
 class ConvAutoencoder(nn.Module):
     """Three strided convolutions and two linear layers down to the code, and their mirror back up.
 
     Takes float images (N, C, H, W) in [0, 1], any C ≥ 1 and H, W ≥ 9, and returns their
     reconstructions, same shape and range. `encode` gives codes (N, d), unbounded; `decode` takes
-    them. With a `generator` every hidden layer is followed by dropout at `rate`; without, by none.
+    them. Every hidden layer is followed by `drop`.
     """
 
     def __init__(
@@ -90,9 +83,8 @@ class ConvAutoencoder(nn.Module):
         h = drop(F.relu(up2(h)))  # (N, 8, 14, 14)
         return torch.sigmoid(up3(h))  # (N, 1, 28, 28)
 
-    def forward(self, x: Tensor, rate: float = 0.0, generator: Generator | None = None) -> Tensor:
-        """Reconstructions of `x`, with dropout at `rate` if there is a generator to draw from."""
-        drop = dropout(rate, generator)
+    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
+        """Reconstructions of `x`."""
         return self.decode(self.encode(x, drop), drop)
 
 
@@ -119,13 +111,12 @@ class VariationalAutoencoder(ConvAutoencoder):
         return mean, to_log_variance(drop(F.relu(linear_of_variance(features))))
 
     def forward(
-        self, x: Tensor, rate: float = 0.0, generator: Generator | None = None
+        self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstructions of `x`, mean and log-variance of its codes.
 
         With a generator the reconstructed code is z = μ + σ ξ, ξ ~ N(0, 1); without it is μ.
         """
-        drop = dropout(rate, generator)
         mean, log_variance = self.distribution(x, drop)
         z = mean
         if generator is not None:
@@ -138,7 +129,7 @@ class DenseAutoencoder(nn.Module):
     """Linear layers of any widths down to the code, and their mirror back up.
 
     Takes float images (N, C, H, W) in [0, 1] and returns their reconstructions, same shape, in the
-    range of the output's activation. With a `generator` every hidden layer is followed by dropout.
+    range of the output's activation. Every hidden layer is followed by `drop`.
     A centered one works on 2x - 1, and takes its output back to the range of x.
     """
 
@@ -172,9 +163,8 @@ class DenseAutoencoder(nn.Module):
         y = self.output(to_image(h)).unflatten(1, self.image_shape)  # (N, C, H, W)
         return (y + 1) / 2 if self.centered else y
 
-    def forward(self, x: Tensor, rate: float = 0.0, generator: Generator | None = None) -> Tensor:
-        """Reconstructions of `x`, with dropout at `rate` if there is a generator to draw from."""
-        drop = dropout(rate, generator)
+    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
+        """Reconstructions of `x`."""
         return self.decode(self.encode(x, drop), drop)
 
 
@@ -190,9 +180,9 @@ class Head(nn.Module):
         hidden, to_logits = self.head
         return to_logits(drop(F.relu(hidden(z))))
 
-    def forward(self, z: Tensor, rate: float = 0.0, generator: Generator | None = None) -> Tensor:
-        """Logits (N, classes) of codes, with dropout if there is a generator to draw from."""
-        return self.classify(z, dropout(rate, generator))
+    def forward(self, z: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
+        """Logits (N, classes) of codes."""
+        return self.classify(z, drop)
 
 
 class Classifier(Head):
@@ -214,9 +204,8 @@ class Classifier(Head):
 
     features, encode = ConvAutoencoder.features, ConvAutoencoder.encode
 
-    def forward(self, x: Tensor, rate: float = 0.0, generator: Generator | None = None) -> Tensor:
-        """Logits (N, classes) of images, with dropout if there is a generator to draw from."""
-        drop = dropout(rate, generator)
+    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
+        """Logits (N, classes) of images."""
         return self.classify(self.encode(x, drop), drop)
 
 
@@ -242,9 +231,9 @@ def _encoder(
     c1, c2, c3 = channels
     *_, eighth = _halved(size)
     return [
-        nn.Conv2d(colors, c1, 3, stride=2, padding=1),
-        nn.Conv2d(c1, c2, 3, stride=2, padding=1),
-        nn.Conv2d(c2, c3, 3, stride=2),
+        Conv2d(colors, c1, padding=1),
+        Conv2d(c1, c2, padding=1),
+        Conv2d(c2, c3, padding=0),
         nn.Linear(c3 * math.prod(eighth), hidden),
         nn.Linear(hidden, d),
     ]

@@ -64,7 +64,7 @@ def keeping(
     `k`, `score`, `by_label` (the score of each class), `before` and `after` (mean label
     agreement), `difference` (sum over the images of its absolute change), `trustworthiness` and
     `continuity` (both of the L2 ranks of the first 1000; NaN where not defined), `images`, and
-    seconds on one core: `search_before` and `search_after`. Raises `InvalidValue` for a k of more
+    seconds of all cores: `search_before` and `search_after`. Raises `InvalidValue` for a k of more
     than 200 or than there are other images.
     """
     store, data = store or Store(), load(dataset)
@@ -93,7 +93,7 @@ def keeping(
     if missing:
         store.check_writable()
         wanted = {(counts[asked[i][0]], asked[i][1]): None for i in missing}
-        lists = originals(dataset, list(wanted), executor, store)
+        lists = originals(dataset, wanted, store)
         for i in missing:
             n, metric = asked[i]
             way, (before, seconds) = every[n][1], lists[counts[n], metric]

@@ -11,16 +11,13 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from aecore import checks
-from aecore.pool import Counter
 
 METRICS = ("L1", "L2")
 BLOCK = 2000  # images whose neighbors are compared at once
 CHUNK = 200  # images whose distances to all others are in memory at once
 
 
-def nearest_images(
-    images: Tensor, rows: Tensor, k: int, metric: str, counter: Counter | None = None
-) -> np.ndarray:
+def nearest_images(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndarray:
     """Row numbers (Q, k) of the nearest to each of `rows` (Q,) among the other images, in order.
 
     `images` (N, …) are bytes and `metric` is "L1" or "L2". Exact, since distances of bytes (for
@@ -34,8 +31,6 @@ def nearest_images(
         order = measure(own) * len(images) + numbers  # one whole number: distance, then row
         order.scatter_(1, own[:, None], torch.iinfo(torch.int64).max)
         found.append(order.topk(k, largest=False).values % len(images))
-        if counter is not None:
-            counter.add(len(own))
     return torch.cat(found).numpy().astype(np.int32)
 
 

@@ -23,9 +23,9 @@ from aecore.spec import Spec
 from aecore.store import Arrays, Entry, Store
 from aecore.training import (
     EVALUATION_BATCH,
-    RECIPE,
     Training,
     as_floats,
+    recipe,
     reproducible,
     resolve_device,
 )
@@ -121,7 +121,7 @@ def fit(
 
 def run_key(spec: Spec) -> str:
     """The key of a spec's run in the store."""
-    return spec.key(load(spec.dataset).digest, RECIPE)
+    return spec.key(load(spec.dataset).digest, recipe(spec))
 
 
 def train_job(
@@ -165,7 +165,7 @@ def train_job(
         counter.tell()
         document = {
             "spec": spec.to_dict(),
-            "recipe": RECIPE,
+            "recipe": recipe(spec),
             "data": data.digest,
             "image_shape": list(data.train_images.shape[1:]),
             "classes": data.classes,

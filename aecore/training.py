@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from aecore import models, randomness
 from aecore.checks import InvalidValue
 from aecore.data import Dataset, split
+from aecore.dropout import Dropout
 from aecore.spec import Spec
 
-RECIPE = 1  # goes up whenever a change alters what a spec trains to
+RECIPE = 2  # goes up whenever a change alters what a spec trains to
 
 EVALUATION_BATCH = 1000
 
@@ -62,6 +63,14 @@ LOSSES = {
     "elbo": elbo,
     "cross_entropy": F.cross_entropy,
 }
+
+
+def recipe(spec: Spec) -> int:
+    """The version of what `spec` trains to: `RECIPE`, or the last that changed it.
+
+    Version 2 brought other random numbers for dropout.
+    """
+    return RECIPE if spec.dropout else 1
 
 
 @contextmanager
@@ -148,7 +157,7 @@ class Training:
                 if spec.corruption
                 else clean
             )
-            output = self.model(given, spec.dropout, draw("dropout", step=step))
+            output = self.model(given, self._drop(epoch, step), draw("dropout", step=step))
             loss = loss_of(output, self._target(clean, self.labels[rows]))
             self.optimizer.zero_grad()
             loss.sum().backward()
@@ -161,6 +170,10 @@ class Training:
         self.history.append({"validation_loss": None, **row})
         if self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def _drop(self, epoch: int, step: int) -> models.Drop:
+        rate, seed = self.spec.dropout, self.spec.seed
+        return Dropout(rate, randomness.key(seed, "dropout", epoch, step)) if rate else models.keep
 
     def _target(self, clean: Tensor, labels: Tensor) -> Tensor:
         """What the network is to return for a batch: its clean images, or their labels."""

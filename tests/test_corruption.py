@@ -17,7 +17,7 @@ from aecore.corruption import (
     from_dict,
     to_dict,
 )
-from aecore.randomness import generator, keep_mask, permutation
+from aecore.randomness import generator, permutation
 from aecore.spec import Spec
 
 
@@ -162,16 +162,6 @@ def test_a_wrong_corruption_is_told_in_one_line(build):
     with pytest.raises(InvalidValue, match="is not allowed: must be") as error:
         build()
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("rate", [0.05, 0.3, 0.9])
-def test_keep_mask_has_its_rate_and_keeps_the_mean(rate):
-    like = torch.empty(64, 16, 7, 7).contiguous(memory_format=torch.channels_last)
-    mask = keep_mask(like, rate, generator=generator(0, "dropout"))
-    assert mask.stride() == like.stride()
-    values = np.unique(mask.numpy())
-    np.testing.assert_allclose(values, [0, 1 / (1 - rate)], rtol=1e-6)
-    assert abs((mask == 0).float().mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / mask.numel())
 
 
 def test_randomness_depends_on_every_argument_and_on_nothing_else():

@@ -11,7 +11,8 @@ from chromium import chromium
 from sklearn.manifold import trustworthiness as scikit_trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from aecore import originals, widgets
+from aecore import allpairs, originals, widgets
+from aecore.allpairs import nearest_of_all
 from aecore.checks import InvalidValue
 from aecore.data import load
 from aecore.neighborhood import keeping, picked
@@ -46,11 +47,21 @@ def brute(points, k, metric):
     return plain.kneighbors(return_distance=False)
 
 
+def among_all(images, rows, k, metric):
+    return nearest_of_all(images, k, metric)[0][rows.numpy()]
+
+
+searches = pytest.mark.parametrize("search", [nearest_images, among_all])
+
+
+@searches
 @pytest.mark.parametrize("metric", ["L1", "L2"])
-def test_images_nearest_are_scikit_learns_and_faiss(metric):
+def test_images_nearest_are_scikit_learns_and_faiss(search, metric, monkeypatch):
+    monkeypatch.setattr(allpairs, "TILE", 70)
+    monkeypatch.setattr(allpairs, "EXACT", 100)
     images = byte_images(300, (3, 13, 10))
     pixels, rows = images.flatten(1).numpy().astype(np.float32), np.arange(20, 270)
-    found = nearest_images(images, torch.from_numpy(rows), 12, metric)
+    found = search(images, torch.from_numpy(rows), 12, metric)
     assert not (found == rows[:, None]).any()
     # By their distances, for in L1 some of them are equally far.
     order = 1 if metric == "L1" else 2
@@ -63,20 +74,31 @@ def test_images_nearest_are_scikit_learns_and_faiss(metric):
     np.testing.assert_allclose(far**order, theirs, rtol=1e-5)
 
 
-def test_distances_that_floats_would_round_are_told_apart():
+@searches
+def test_distances_that_floats_would_round_are_told_apart(search):
     """Two squares above 2^24 that differ by 1 are one number in float32."""
     images = torch.zeros(4, 784, dtype=torch.uint8)
     images[1:, :400] = 250
     images[1, 500:502] = torch.tensor([2, 1])
     images[2, 500] = 2
     images[3, 500] = 1
-    np.testing.assert_array_equal(nearest_images(images, torch.tensor([0]), 3, "L2"), [[3, 2, 1]])
+    np.testing.assert_array_equal(search(images, torch.tensor([0]), 3, "L2"), [[3, 2, 1]])
 
 
+@searches
 @pytest.mark.parametrize("metric", ["L1", "L2"])
-def test_equally_far_images_come_in_their_order_without_the_image_itself(metric):
+def test_images_of_many_pixels_are_told_apart(search, metric):
+    """Squares above 2^31."""
+    images = torch.zeros(3, 40_000, dtype=torch.uint8)
+    images[1], images[2] = 255, 254
+    np.testing.assert_array_equal(search(images, torch.tensor([0, 1]), 2, metric), [[2, 1], [2, 0]])
+
+
+@searches
+@pytest.mark.parametrize("metric", ["L1", "L2"])
+def test_equally_far_images_come_in_their_order_without_the_image_itself(search, metric):
     images = torch.tensor([[5], [5], [5], [7], [3], [5]], dtype=torch.uint8)
-    found = nearest_images(images, torch.tensor([2, 3]), 5, metric)
+    found = search(images, torch.tensor([2, 3]), 5, metric)
     np.testing.assert_array_equal(found, [[0, 1, 5, 3, 4], [0, 1, 2, 5, 4]])
 
 
@@ -130,9 +152,13 @@ def test_what_cannot_be_asked_is_refused_in_one_line():
         with pytest.raises(InvalidValue, match=f"k={k} is not allowed: .* at most 9"):
             nearest_images(images, torch.arange(2), k, "L1")
         with pytest.raises(InvalidValue, match=f"k={k} is not allowed: .* at most 9"):
+            nearest_of_all(images, k, "L1")
+        with pytest.raises(InvalidValue, match=f"k={k} is not allowed: .* at most 9"):
             nearest_points(points, np.arange(2), k, "L1")
     with pytest.raises(InvalidValue, match="metric='L3' is not allowed: must be one of L1, L2"):
         nearest_images(images, torch.arange(2), 1, "L3")
+    with pytest.raises(InvalidValue, match="metric='L3' is not allowed: must be one of L1, L2"):
+        nearest_of_all(images, 1, "L3")
     with pytest.raises(InvalidValue, match=r"k=5 is not allowed: .* at most 4"):
         trustworthiness(*[ranks(np.ones((10, 10)), np.arange(10))] * 2, 5)
 
@@ -161,7 +187,7 @@ def run(tiny, store):
 
 def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     ways, ks = {"dense": [run], "PCA": ["PCA"], "t-SNE": ["t-SNE"]}, [3, 10]
-    monkeypatch.setattr(originals, "BLOCK", 90)  # so that the search is in several jobs
+    monkeypatch.setattr(allpairs, "TILE", 90)  # so that the search is in several parts
     table = keeping(ways, tiny, 200, ks, tsne_images=60, store=store)
     assert len(table) == 3 * 2 * 2
     assert list(table.groupby("model", sort=False)["images"].first()) == [200, 200, 60]
@@ -189,7 +215,7 @@ def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     assert table.query("metric == 'L1'")["trustworthiness"].isna().all()
     # With the answers alone, as they are published, nothing is searched for.
     shutil.rmtree(store.root / "neighborhoods")
-    monkeypatch.setattr(originals, "run_jobs", None)
+    monkeypatch.setattr(originals, "nearest_of_all", None)
     assert keeping(ways, tiny, 200, ks, tsne_images=60, store=store).equals(table)
 
 

@@ -82,15 +82,21 @@ def test_learning_rate_is_pytorchs_one_cycle():
     assert learning_rate(spec.replace(schedule="constant"), 50, 17) == 0.02
 
 
-def test_recipe_golden(tiny):
-    """What one spec trains to. If this changes on purpose, `RECIPE` goes up, and the numbers."""
+GOLDEN = [  # dropout, recipe, training and validation loss of each epoch
+    (0, 1, [(0.146164, 0.131992), (0.124213, 0.111614)]),
+    (0.1, 2, [(0.145352, 0.127693), (0.121491, 0.107114)]),
+]
+
+
+@pytest.mark.parametrize(("dropout", "recipe", "golden"), GOLDEN)
+def test_recipe_golden(tiny, dropout, recipe, golden):
+    """What two specs train to. If this changes on purpose, `recipe` goes up, and the numbers."""
     spec = Spec(
-        dataset=tiny, epochs=2, batch_size=50, learning_rate=0.01, dropout=0.1, validation=0.2,
+        dataset=tiny, epochs=2, batch_size=50, learning_rate=0.01, dropout=dropout, validation=0.2,
         corruption=GaussianNoise(0.3),
     )  # fmt: skip
     losses = [(row["train_loss"], row["validation_loss"]) for row in train(spec).history]
-    assert training.RECIPE == 1
-    golden = [(0.145025, 0.126094), (0.119932, 0.105009)]
+    assert training.recipe(spec) == recipe
     np.testing.assert_allclose(losses, golden, rtol=2e-4)
 
 

@@ -1,4 +1,4 @@
-"""The transposed convolution against PyTorch's own."""
+"""The convolutions and their transposes against PyTorch's own."""
 
 import itertools
 
@@ -7,31 +7,29 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from aecore.convolution import Conv2d, ConvTranspose2d
 from aecore.training import reproducible
-from aecore.upsampling import ConvTranspose2d
 
 BITS = (0, 1)
 AXES = list(itertools.product(BITS, BITS))
 
 
-def pair(inputs, outputs, padding, output_padding):
+def pair(ours):
     """Our layer and PyTorch's, in double precision, with the same weights."""
-    ours = ConvTranspose2d(inputs, outputs, padding, output_padding).double()
-    theirs = nn.ConvTranspose2d(
-        inputs, outputs, 3, stride=2, padding=padding, output_padding=output_padding
-    ).double()
+    ours = ours.double()
+    settings = {"stride": 2, "padding": ours.padding}
+    if isinstance(ours, ConvTranspose2d):
+        kind, settings["output_padding"] = nn.ConvTranspose2d, ours.output_padding
+    else:
+        kind = nn.Conv2d
+    theirs = kind(ours.in_channels, ours.out_channels, 3, **settings).double()
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
 
-@pytest.mark.parametrize("outputs", [1, 3, 8])
-@pytest.mark.parametrize("padding", BITS)
-@pytest.mark.parametrize("output_padding", AXES)
-@pytest.mark.parametrize("size", [(1, 1), (3, 3), (4, 7), (9, 2)])
-def test_output_and_gradients_are_pytorchs(outputs, padding, output_padding, size):
-    torch.manual_seed(0)
-    ours, theirs = pair(5, outputs, padding, output_padding)
-    x = torch.randn(4, 5, *size, dtype=torch.float64, requires_grad=True)
+def assert_alike(ours, theirs, size):
+    """Outputs and gradients, whatever the layout of the input."""
+    x = torch.randn(4, ours.in_channels, *size, dtype=torch.float64, requires_grad=True)
     expected = theirs(x)
     direction = torch.randn_like(expected)
     gradients = torch.autograd.grad(expected, [x, *theirs.parameters()], direction)
@@ -44,11 +42,33 @@ def test_output_and_gradients_are_pytorchs(outputs, padding, output_padding, siz
         torch.testing.assert_close(actual, gradients)
 
 
-@pytest.mark.parametrize(("outputs", "padding"), [(1, 0), (1, 1), (3, 0), (3, 1)])
-def test_gradients_are_finite_differences(outputs, padding):
+@pytest.mark.parametrize("channels", [(1, 8), (3, 2), (8, 16)])
+@pytest.mark.parametrize("padding", BITS)
+@pytest.mark.parametrize("size", [(3, 3), (4, 7), (9, 6)])
+def test_convolution_and_its_gradients_are_pytorchs(channels, padding, size):
     torch.manual_seed(0)
-    layer, _ = pair(2, outputs, padding, (1, 0))
-    x = torch.randn(2, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert_alike(*pair(Conv2d(*channels, padding)), size)
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 8])
+@pytest.mark.parametrize("padding", BITS)
+@pytest.mark.parametrize("output_padding", AXES)
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (4, 7), (9, 2)])
+def test_transpose_and_its_gradients_are_pytorchs(outputs, padding, output_padding, size):
+    torch.manual_seed(0)
+    assert_alike(*pair(ConvTranspose2d(5, outputs, padding, output_padding)), size)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Conv2d(1, 2, 1), Conv2d(2, 3, 0)]
+    + [ConvTranspose2d(2, c, p, (1, 0)) for c in (1, 3) for p in BITS],
+    ids=repr,
+)
+def test_gradients_are_finite_differences(layer):
+    torch.manual_seed(0)
+    layer = layer.double()
+    x = torch.randn(2, layer.in_channels, 4, 3, dtype=torch.float64, requires_grad=True)
 
     def output(x, weight, bias):
         return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
@@ -84,6 +104,8 @@ def test_the_same_bits_with_and_without_gradients_and_twice(shape, outputs, padd
 
 
 def test_elsewhere_it_is_pytorchs_own():
+    smaller = Conv2d(4, 2, 1).to("meta")
+    assert smaller(torch.empty(3, 4, 5, 6, device="meta")).shape == (3, 2, 3, 3)
     layer = ConvTranspose2d(4, 2, 1, (1, 0)).to("meta")
     assert layer(torch.empty(3, 4, 5, 6, device="meta")).shape == (3, 2, 10, 11)
     assert set(layer.state_dict()) == {"weight", "bias"}

@@ -1,0 +1,105 @@
+"""Dropout whose decisions are a function of a key: no state, no order of drawing, no mask to keep.
+
+Unit i of a layer is dropped if `hashed(i, key)` falls below the rate. So a network alone, one of a
+stack and one on another device drop the same units.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aecore import randomness
+
+GOLDEN = 0x9E3779B9  # 2³² over the golden ratio
+FIRST, SECOND = 0x21F0AAAD, 0x735A2D97  # Wellons' hash prospector, the least biased of its form
+
+
+class Dropout:
+    """Sets units of a hidden layer to 0 with probability `rate`, divides the others by 1 - rate.
+
+    Called once for every hidden layer of one step, in their order, with h (N, …); returns the same
+    shape. The decisions are those of `key`, of how many layers came before, and of the unit's
+    place, counted in (N, F) and in (N, H, W, C).
+    """
+
+    def __init__(self, rate: float, key: int) -> None:
+        self.rate, self.key, self.layer = rate, key, 0
+
+    def __call__(self, h: Tensor) -> Tensor:
+        self.layer += 1
+        return Dropped.apply(h, self.rate, randomness.mixed(self.key, self.layer))
+
+
+class Dropped(torch.autograd.Function):
+    """h times its mask; the gradient is multiplied by the same mask, made again."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, rate: float, key: int) -> Tensor:
+        """The masked h."""
+        ctx.rate, ctx.key = rate, key
+        return masked(h, rate, key)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The masked gradient."""
+        return masked(grad, ctx.rate, ctx.key), None, None
+
+
+def masked(h: Tensor, rate: float, key: int) -> Tensor:
+    """h (N, …) with its dropped units 0 and the others divided by 1 - rate."""
+    rows = h.movedim(1, -1)  # units in the order in which they are counted
+    if h.device.type != "cpu":
+        return h * keep_mask(rows, rate, key).movedim(-1, 1)
+    rows = rows.contiguous()
+    out = torch.empty_like(rows)
+    low, high = key & 0xFFFFFFFF, key >> 32
+    values, target = (t.detach().view(-1).numpy() for t in (rows, out))
+    _kernel()(values, target, low, high, threshold(rate), 1 / (1 - rate))
+    return out.movedim(-1, 1)
+
+
+def keep_mask(rows: Tensor, rate: float, key: int) -> Tensor:
+    """Float mask shaped like `rows`: 0 with probability `rate`, else 1 / (1 - rate)."""
+    index = torch.arange(rows.numel(), device=rows.device).view(rows.shape)
+    kept = hashed(index, key) >= threshold(rate)
+    return kept.to(rows.dtype).mul_(1 / (1 - rate))
+
+
+def hashed(index: Tensor, key: int) -> Tensor:
+    """Hashes, int64 in [0, 2³²), of places `index`, int64, under a 63-bit key.
+
+    Wellons' 32-bit hash of two multiplications ("lowbias32", 2018), the halves of the key added
+    before and within.
+    """
+    low, high = key & 0xFFFFFFFF, key >> 32
+    z = (index * GOLDEN + low) & 0xFFFFFFFF
+    z = ((z ^ (z >> 16)) * FIRST + high) & 0xFFFFFFFF
+    z = ((z ^ (z >> 15)) * SECOND) & 0xFFFFFFFF
+    return z ^ (z >> 15)
+
+
+def threshold(rate: float) -> int:
+    """The number of 2³² hashes below which a unit is dropped."""
+    return round(rate * 2**32)
+
+
+@functools.cache
+def _kernel() -> Callable[..., None]:
+    """`hashed`, the comparison and the product in one pass, sixteen units at a time."""
+    from numba import float32, njit, uint32
+
+    @njit("void(float32[::1], float32[::1], uint32, uint32, uint32, float32)", cache=True)
+    def mask(values, out, low, high, threshold, scale):  # type: ignore[no-untyped-def]
+        for i in range(values.size):
+            z = uint32(uint32(i) * uint32(GOLDEN) + low)
+            z = uint32(uint32(z ^ (z >> uint32(16))) * uint32(FIRST) + high)
+            z = uint32(uint32(z ^ (z >> uint32(15))) * uint32(SECOND))
+            z = uint32(z ^ (z >> uint32(15)))
+            out[i] = values[i] * scale if z >= threshold else float32(0)
+
+    return mask
