@@ -17,7 +17,7 @@ help:
 	@echo '             DATASET=mnist|fashion_mnist|FILE.npz (now: $(DATASET))'
 	@echo 'make lab     open the notebooks in JupyterLab; options for it: LAB=--no-browser'
 	@echo 'make test    check the code and run the tests'
-	@echo 'make bench   measure the speed of training'
+	@echo 'make bench   measure speed beside its peers, which it installs'
 	@echo 'make clean   remove what was built; downloads and trained models stay'
 	@echo 'PYTHON=...   the Python, 3.11 to 3.13, that .venv is made with (now: $(PYTHON))'
 
@@ -52,7 +52,8 @@ lab: .venv/installed
 	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter" $(BIN)/jupyter lab --notebook-dir=notebooks $(LAB)
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.training
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock lightning
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache

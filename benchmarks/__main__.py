@@ -1,0 +1,257 @@
+"""Speed beside its peers, all measured in this run: `python -m benchmarks [SECTION …]`.
+
+Prints a table and writes it to `_build/bench.json`, a list of rows. `ratio` is how many times as
+fast ours is. A figure is a median, of rounds for ours and of trials or rounds for the peers, after
+a round that warms up.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import faiss
+import loky
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
+
+from aecore.allpairs import nearest_of_all
+from aecore.corruption import GaussianNoise
+from aecore.data import load
+from aecore.latent import distance_surface
+from aecore.models import build
+from aecore.projections import tsne
+from aecore.runs import Run, fit
+from aecore.spec import Spec
+from aecore.store import Store
+from aecore.training import as_floats, resolve_device
+from benchmarks import peers
+from benchmarks.peers import repeated
+
+OUT = Path("_build/bench.json")
+ROUNDS = 3
+
+
+class Table:
+    """The rows so far; each is printed when it is there."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, object]] = []
+        self.device = str(resolve_device())
+        self.cores = loky.cpu_count()
+        self.limit = peers.matrix_product_flops()
+        print(f"{self.cores} cores, device {self.device}; a large matrix product runs at "
+              f"{self.limit / 1e9:.0f} GFLOP/s on the CPU")  # fmt: skip
+        print(f"{'':<44}{'ours':>11}{'peer':>11}{'ratio':>7}  unit, peer")
+
+    def row(
+        self, name: str, ours: float, peer: float | None, unit: str, note: str, device: str = "cpu"
+    ) -> None:
+        """Add a row; `unit` says whether more ("images/s") or less ("s", "ms") is better."""
+        more = unit.endswith("/s")
+        ratio = None if peer is None else ours / peer if more else peer / ours
+        self.rows.append({"name": name, "ours": _digits(ours), "peer": _digits(peer), "unit": unit,
+                          "ratio": _digits(ratio), "device": device, "note": note})  # fmt: skip
+        ours_, peer_, ratio_ = (_digits(x) or "" for x in (ours, peer, ratio))
+        print(f"{name:<44}{ours_:>11,}{peer_:>11,}{ratio_:>7}  {unit}, {note}" if peer else
+              f"{name:<44}{ours_:>11,}{'':>11}{'':>7}  {unit}, {note}", flush=True)  # fmt: skip
+        OUT.parent.mkdir(exist_ok=True)
+        OUT.write_text(json.dumps(self.rows, indent=1))
+
+    def share(self, rate: float, spec: Spec) -> str:
+        """How much of the limit so many images a second of a spec's training are."""
+        return f"{rate * peers.flops_per_image(spec) / self.limit:.0%} of the limit"
+
+
+def _digits(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
+
+
+def trained(specs: Sequence[Spec]) -> tuple[float, list[Run]]:
+    """Images a second over all `specs`, trained into an empty store by warm workers; their runs."""
+    kept = [len(load().train_images[: spec.train_images]) * (1 - spec.validation) for spec in specs]
+    images = sum(n * spec.epochs for n, spec in zip(kept, specs, strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        runs = fit(specs, store=Store(Path(folder), layers=()))
+        return images / (time.perf_counter() - started), runs
+
+
+def rate(specs: Sequence[Spec], rounds: int = ROUNDS) -> tuple[float, list[Run]]:
+    """The median over rounds of `trained`."""
+    found = [trained(specs) for _ in range(rounds)]
+    return statistics.median(speed for speed, _ in found), found[0][1]
+
+
+def search(table: Table) -> None:
+    """Twelve trials of a search: against Lightning with Optuna, a DataLoader loop, tensors."""
+    rates = np.random.default_rng(0).uniform(0.02, 0.25, 12)
+    specs = [
+        Spec(latent_dim=4, batch_size=256, epochs=2, validation=0.2, dropout=float(p), seed=n)
+        for n, p in enumerate(rates)
+    ]
+    ours, runs = rate(specs)
+    per_trial = 2 * 48_000
+    loss = np.mean([run.validation_loss for run in runs[:4]])
+    some = specs[:4]
+    for name, outcomes in (
+        ("Lightning and Optuna", peers.lightning_and_optuna(some)),
+        ("DataLoader loop", [peers.data_loader_loop(spec) for spec in some]),
+        ("loop over a tensor", [peers.tensor_loop(spec) for spec in some]),
+    ):
+        theirs = per_trial / statistics.median(seconds for seconds, _ in outcomes)
+        note = (
+            f"{name}, 4 of the 12 trials; validation MSE of these {loss:.4f}, "
+            f"theirs {np.mean([loss for _, loss in outcomes]):.4f}; {table.share(ours, specs[0])}"
+        )
+        table.row("search of 12 trials", ours, theirs, "images/s", note, table.device)
+
+
+def sweep(table: Table) -> None:
+    """Five sizes of the code, two seeds, plain and denoising."""
+    base = Spec(batch_size=128, epochs=1, learning_rate=0.01, schedule="one_cycle")
+    specs = [
+        base.replace(latent_dim=d, seed=seed, corruption=noise)
+        for noise in (None, GaussianNoise(0.45))
+        for d in (2, 4, 8, 16, 32)
+        for seed in (0, 1)
+    ]
+    ours, _ = rate(specs, 1)
+    theirs = 60_000 / statistics.median(peers.tensor_loop(spec)[0] for spec in specs[:3])
+    note = f"loop over a tensor, 3 of the 20 models; {table.share(ours, base)}"
+    table.row("sweep of 20 models", ours, theirs, "images/s", note, table.device)
+
+
+def dense(table: Table) -> None:
+    """The four dense networks of report C."""
+    base = Spec(architecture="dense", widths=(128, 64, 12), latent_dim=2, batch_size=100, epochs=1)
+    specs = [
+        base.replace(activation=act, output_activation=out, loss=loss)
+        for act, out in (("linear", "linear"), ("relu", "tanh"))
+        for loss in ("l1", "mse")
+    ]
+    ours, _ = rate(specs)
+    theirs = 60_000 / statistics.median(peers.tensor_loop(spec)[0] for spec in specs)
+    note = f"loop over a tensor; {table.share(ours, base)}"
+    table.row("dense networks of report C", ours, theirs, "images/s", note, table.device)
+
+
+def neighbors(table: Table) -> None:
+    """The 200 nearest of all 60,000 images: against faiss and scikit-learn on some queries."""
+    images = load().train_images
+    floats = images.flatten(1).numpy().astype(np.float32)
+    nearest_of_all(images[:2000], 5, "L1")
+    for metric, of_faiss, of_sklearn in (
+        ("L2", faiss.METRIC_L2, "euclidean"),
+        ("L1", faiss.METRIC_L1, "manhattan"),
+    ):
+        started = time.perf_counter()
+        nearest_of_all(images, 200, metric)
+        ours = time.perf_counter() - started
+        index = faiss.IndexFlat(784, of_faiss)
+        index.add(floats)
+        plain = NearestNeighbors(n_neighbors=201, algorithm="brute", metric=of_sklearn).fit(floats)
+        for name, few, task in (
+            ("faiss", 300, partial(index.search, floats[:300], 201)),
+            ("scikit-learn", 30, partial(plain.kneighbors, floats[:30])),
+        ):
+            theirs = statistics.median(repeated(task, 3)) * 60_000 / few
+            note = f"{name}, {few} queries scaled to 60,000"
+            table.row(f"200 nearest of 60,000, {metric}", ours, theirs, "s", note)
+
+
+def analysis(table: Table) -> None:
+    """The surface of 10,000 points, and t-SNE."""
+    model = build(Spec(latent_dim=2), (1, 28, 28)).requires_grad_(False)
+    axis = torch.linspace(-3, 3, 100)
+    points, centers = torch.cartesian_prod(axis, axis), torch.randn(10, 2)
+
+    def by_point() -> None:
+        for point in points[:500]:
+            nearest = (centers - point).norm(dim=1).argmin()
+            (model.decode(point[None]) - model.decode(centers[nearest][None])).square().sum()
+
+    ours = statistics.median(repeated(lambda: distance_surface(model.decode, centers, points), 9))
+    theirs = statistics.median(repeated(by_point, 1)) * len(points) / 500
+    note = "one point at a time, 500 points scaled"
+    table.row("surface of 10,000 points", 1e3 * ours, 1e3 * theirs, "ms", note)
+    pixels = as_floats(load().train_images[:2000]).flatten(1).numpy()
+    ours = statistics.median(repeated(lambda: tsne(pixels), 1))
+    theirs = statistics.median(repeated(lambda: TSNE(random_state=0).fit_transform(pixels), 1))
+    table.row("t-SNE of 2,000 images", ours, theirs, "s", "scikit-learn")
+
+
+def programs(table: Table) -> None:
+    """What one waits for at the command line."""
+
+    def seconds(*words: str, times: int = 5) -> float:
+        task = lambda: subprocess.run(words, check=True, capture_output=True)  # noqa: E731
+        return statistics.median(repeated(task, times))
+
+    table.row("import aecore", seconds(sys.executable, "-c", "import aecore"), None, "s", "")
+    aecore = str(Path(sys.executable).with_name("aecore"))
+    table.row("aecore --help", seconds(aecore, "--help"), None, "s", "")
+
+    def book() -> None:
+        for word in ("run", "book"):
+            subprocess.run([aecore, word, "--profile", "quick"], check=True, capture_output=True)
+
+    table.row("book again, nothing to train", repeated(book, 1)[0], None, "s", "profile quick")
+
+
+def growth(table: Table) -> None:
+    """How cost grows with the number of models, the code, the batch, the images, the store."""
+    base = Spec(batch_size=256, epochs=1, train_images=20_000)
+    counts = (1, 2, 8) if table.device == "cpu" else (1, 4, 16, 64, 256)
+    for models in counts:
+        ours, _ = rate([base.replace(seed=n) for n in range(models)], 2)
+        table.row(f"{models} models", ours, None, "images/s", table.share(ours, base), table.device)
+    for name, sizes in (("latent_dim", (2, 32, 128)), ("batch_size", (32, 128, 512))):
+        for size in sizes:
+            spec = base.replace(**{name: size})
+            ours, _ = rate([spec.replace(seed=n) for n in range(table.cores)], 2)
+            note = table.share(ours, spec)
+            table.row(f"{name} {size}", ours, None, "images/s", note, table.device)
+    images = load().train_images
+    for n in (5_000, 10_000, 20_000, 40_000):
+        ours = statistics.median(repeated(lambda n=n: nearest_of_all(images[:n], 200, "L2"), 1))
+        table.row(f"200 nearest of {n:,}, L2", ours, None, "s", "")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder), layers=())
+        for entries in (100, 10_000):
+            for n in range(entries):
+                store.write("table", f"{n:064x}", {"answer": n}, {})
+            one = statistics.median(repeated(lambda: store.read("table", f"{50:064x}"), 200))
+            none = statistics.median(repeated(lambda: store.read("table", f"{-1:064x}"), 200))
+            note = f"a miss takes {none * 1e3:.2g} ms"
+            table.row(f"look-up among {entries:,} entries", one * 1e3, None, "ms", note)
+
+
+SECTIONS: dict[str, Callable[[Table], None]] = {
+    section.__name__: section
+    for section in (search, sweep, dense, neighbors, analysis, programs, growth)
+}
+
+
+def main() -> None:
+    """Measure the sections named on the command line, or all."""
+    unknown = [name for name in sys.argv[1:] if name not in SECTIONS]
+    if unknown:
+        sys.exit(f"no section {unknown[0]!r}: known are {', '.join(SECTIONS)}")
+    table = Table()
+    for name in sys.argv[1:] or SECTIONS:
+        SECTIONS[name](table)
+    print(f"written to {OUT}")
+
+
+if __name__ == "__main__":
+    main()
