@@ -1,0 +1,43 @@
+"""The published runs: what is in `results/` is whole, small, and all that the paper book needs."""
+
+from pathlib import Path
+
+from aecore import batch, records
+from aecore.data import load
+from aecore.display import CLAIM
+from aecore.paths import home
+from aecore.store import Store
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+MOST = 60_000_000  # bytes
+
+
+def test_entries_are_whole_and_small(tmp_path):
+    files = [path for path in RESULTS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MOST
+    store = Store(tmp_path, layers=(RESULTS,))
+    entries = sorted({path.parent for path in files})
+    assert len(entries) > 400
+    for entry in entries:  # a damaged one would warn, and be None
+        kind = entry.parent.parent.name.removesuffix("s")
+        assert store.read(kind, entry.name) is not None
+        assert "/home" not in (entry / f"{kind}.json").read_text()
+
+
+def test_paper_book_trains_nothing_and_its_claims_hold(tmp_path, monkeypatch, capsys):
+    for dataset in ("mnist", "fashion_mnist"):
+        load(dataset)  # fetches the data if need be
+    monkeypatch.setenv("AECORE_DATA", str(home() / "data"))
+    monkeypatch.setenv("AECORE_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for name in ("checkpoints", "runs", "tables", "neighborhoods"):
+        (tmp_path / "home" / name).write_text("no folder, so whatever is computed can't be kept")
+    outcomes = batch.run([], "paper", root=ROOT, out=tmp_path / "paper", progress=False)
+    assert [outcome.problem for outcome in outcomes if outcome.problem] == []
+    with capsys.disabled():
+        print(f"\npaper: {sum(outcome.seconds for outcome in outcomes):.0f} s", end=" ")
+    pages = records.finished(tmp_path / "paper", records.sections(ROOT))
+    claims = [claim for page in pages.values() for claim in records.of_kind(page, CLAIM)]
+    assert len(claims) > 30
+    assert [claim["text"] for claim in claims if not claim["holds"] and not claim["report"]] == []
