@@ -99,8 +99,8 @@ def _fill_scoreboard(edition: Edition, _: str) -> str:
     for record in ours.values():
         counts[record["agrees"]] += 1
     parts = [
-        f"Of {len(EXPERIMENTS)} experiments {counts[True]} agree with the report, {counts[False]} "
-        f"differ, {counts[None]} are too small in this profile to say, and "
+        f"Of {len(EXPERIMENTS)} experiments {counts[True]} agree with the report and "
+        f"{counts[False]} differ; for {counts[None]} this profile is too small to say, and "
         f"{len(EXPERIMENTS) - len(ours)} were not run."
     ]
     for letter, report in REPORTS.items():
