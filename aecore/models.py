@@ -77,7 +77,7 @@ class ConvAutoencoder(nn.Module):
         """Images (N, C, H, W) in [0, 1] of codes (N, d); `drop` is applied to hidden layers."""
         from_code, linear, up1, up2, up3 = self.decoder
         h = drop(F.relu(from_code(z)))  # (N, 64)
-        h = drop(F.relu(linear(h))).unflatten(1, self.smallest)  # (N, 32, 3, 3)
+        h = drop(F.relu(linear(h))).unflatten(1, (-1, *self.smallest[1:]))  # (N, 32, 3, 3)
         h = h.contiguous(memory_format=torch.channels_last)
         h = drop(F.relu(up1(h)))  # (N, 16, 7, 7)
         h = drop(F.relu(up2(h)))  # (N, 8, 14, 14)
@@ -160,7 +160,7 @@ class DenseAutoencoder(nn.Module):
         h = z
         for layer in layers:
             h = drop(self.hidden(layer(h)))  # (N, width)
-        y = self.output(to_image(h)).unflatten(1, self.image_shape)  # (N, C, H, W)
+        y = self.output(to_image(h)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
         return (y + 1) / 2 if self.centered else y
 
     def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:

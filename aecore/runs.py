@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,12 @@ import torch
 from torch import Tensor
 
 from aecore import models
-from aecore.data import load
+from aecore.data import Dataset, load
 from aecore.paths import commit
 from aecore.pool import Counter, run_jobs
 from aecore.spec import Spec
+from aecore.stack import Stack
+from aecore.stack import shape as stack_shape
 from aecore.store import Arrays, Entry, Store
 from aecore.training import (
     EVALUATION_BATCH,
@@ -30,6 +33,7 @@ from aecore.training import (
     resolve_device,
 )
 
+STACKED = 256  # the most models trained together
 CHECKPOINT_SECONDS = 1.0  # the most work, beside one epoch, that a kill can cost
 
 
@@ -100,18 +104,19 @@ def fit(
             models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
         frozen = list(dict.fromkeys(spec.frozen for spec in wanted.values() if spec.frozen))
         encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
-        jobs = [(spec, store, device, encoders.get(spec.frozen)) for spec in wanted.values()]
-        sizes = [_images(spec) for spec in wanted.values()]
-        names = list(wanted)
-        label = f"training {len(jobs)} {'model' if len(jobs) == 1 else 'models'}"
+        groups = _groups(list(wanted.values()), device)
+        jobs = [(group, store, device, encoders.get(group[0].frozen)) for group in groups]
+        sizes = [sum(map(_images, group)) for group in groups]
+        label = f"training {len(wanted)} {'model' if len(wanted) == 1 else 'models'}"
         try:
-            for number, (document, arrays) in run_jobs(train_job, jobs, sizes, label, executor):
-                store.write("run", names[number], document, arrays)
-                entries[names[number]] = Entry(document, arrays)
+            for number, found in run_jobs(train_job, jobs, sizes, label, executor):
+                for spec, entry in zip(groups[number], found, strict=True):
+                    store.write("run", run_key(spec), entry.document, entry.arrays)
+                    entries[run_key(spec)] = entry
         except KeyboardInterrupt:
-            done = sum(entries[key] is not None for key in names)
+            done = sum(entries[key] is not None for key in wanted)
             print(
-                f"stopped: {done} of {len(names)} models are stored, the others go on "
+                f"stopped: {done} of {len(wanted)} models are stored, the others go on "
                 "from their last checkpoint when the same call is made again",
                 file=sys.stderr,
             )
@@ -125,59 +130,109 @@ def run_key(spec: Spec) -> str:
 
 
 def train_job(
-    spec: Spec,
+    specs: Sequence[Spec],
     store: Store,
     device: str,
     encoder: Run | None = None,
     counter_path: Path | None = None,
-) -> tuple[dict[str, Any], Arrays]:
-    """Train one spec, or read it if another process just has, and return what to store.
+) -> list[Entry]:
+    """The stored entries of `specs`: trained, together if they are several, or read.
 
     `encoder` is the run that `spec.frozen` names: the training images are then its codes. Safe to
-    repeat and to kill: it works under a lock of its key, from its last checkpoint on.
+    repeat and to kill: it works under locks of its keys, from their last checkpoints on.
     """
-    key, counter = run_key(spec), Counter(counter_path)
-    with store.lock(key):
-        if (entry := store.read("run", key)) is not None:
-            return entry.document, entry.arrays
+    keyed, counter = {run_key(spec): spec for spec in specs}, Counter(counter_path)
+    with ExitStack() as locks:
+        for key in sorted(keyed):  # in one order everywhere, so that nobody waits in a circle
+            locks.enter_context(store.lock(key))
+        entries = {key: store.read("run", key) for key in keyed}
         with reproducible():
-            data = load(spec.dataset)
+            data = load(specs[0].dataset)
             if encoder is not None:
-                images = data.train_images[: spec.train_images]
+                images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))
-            training = Training(spec, data, device)
-            seconds = 0.0
-            if (checkpoint := store.read_checkpoint(key)) is not None:
-                training.restore(checkpoint.document, checkpoint.arrays)
-                seconds = checkpoint.document["seconds"]
-                counter.add(_images(spec) - training.images_left)
-            started = saved = time.perf_counter()
-            while not training.done:
-                training.epoch(counter.add)
-                now = time.perf_counter()
-                if now - saved > CHECKPOINT_SECONDS and not training.done:
-                    document, arrays = training.checkpoint()
-                    document["seconds"] = seconds + now - started
-                    store.write_checkpoint(key, document, arrays)
-                    saved = time.perf_counter()
-            seconds += time.perf_counter() - started
-            provenance = _provenance(training, seconds)
+            makings = {
+                key: _Making(key, spec, data, device, store)
+                for key, spec in keyed.items()
+                if entries[key] is None
+            }
+            counter.add(sum(_images(spec) for spec in specs))
+            counter.add(-sum(making.training.images_left for making in makings.values()))
+            while makings:
+                left = [making for making in makings.values() if not making.training.done]
+                if left:
+                    _train_until_one_is_done(left, counter)
+                for key in [key for key, making in makings.items() if making.training.done]:
+                    entries[key] = makings.pop(key).entry()
         counter.tell()
+        return [entries[run_key(spec)] for spec in specs]
+
+
+def _train_until_one_is_done(makings: Sequence[_Making], counter: Counter) -> None:
+    trainings = [making.training for making in makings]
+    together = Stack(trainings) if len(trainings) > 1 else trainings[0]
+    saved = time.perf_counter()
+    while not any(training.done for training in trainings):
+        started = time.perf_counter()
+        together.epoch(counter.add)
+        now = time.perf_counter()
+        for making in makings:
+            making.seconds += (now - started) / len(makings)
+        if now - saved > CHECKPOINT_SECONDS:
+            for making in makings:
+                making.save()
+            saved = time.perf_counter()
+
+
+class _Making:
+    """A run in the making: its training, where its checkpoints are, and the seconds it took."""
+
+    def __init__(self, key: str, spec: Spec, data: Dataset, device: str, store: Store) -> None:
+        self.key, self.store, self.data, self.seconds = key, store, data, 0.0
+        self.training = Training(spec, data, device)
+        if (checkpoint := store.read_checkpoint(key)) is not None:
+            self.training.restore(checkpoint.document, checkpoint.arrays)
+            self.seconds = checkpoint.document["seconds"]
+
+    def save(self) -> None:
+        """Write a checkpoint, unless the run is done."""
+        if not self.training.done:
+            document, arrays = self.training.checkpoint()
+            document["seconds"] = self.seconds
+            self.store.write_checkpoint(self.key, document, arrays)
+
+    def entry(self) -> Entry:
+        """Store the finished run, and return it."""
+        training = self.training
         document = {
-            "spec": spec.to_dict(),
-            "recipe": recipe(spec),
-            "data": data.digest,
-            "image_shape": list(data.train_images.shape[1:]),
-            "classes": data.classes,
+            "spec": training.spec.to_dict(),
+            "recipe": recipe(training.spec),
+            "data": self.data.digest,
+            "image_shape": list(self.data.train_images.shape[1:]),
+            "classes": self.data.classes,
             "history": training.history,
             "best_epoch": training.best_epoch,
             "diverged": training.diverged,
-            "provenance": provenance,
+            "provenance": _provenance(training, self.seconds),
         }
         arrays = training.result()
-        store.write("run", key, document, arrays)
-        store.drop_checkpoint(key)
-        return document, arrays
+        self.store.write("run", self.key, document, arrays)
+        self.store.drop_checkpoint(self.key)
+        return Entry(document, arrays)
+
+
+def _groups(specs: Sequence[Spec], device: str) -> list[list[Spec]]:
+    """The specs that one job trains together: on a CPU one, elsewhere all of one shape."""
+    if device == "cpu":
+        return [[spec] for spec in specs]
+    stacks: dict[object, list[Spec]] = {}
+    for spec in specs:
+        stacks.setdefault(stack_shape(spec) or spec, []).append(spec)
+    return [
+        group[first : first + STACKED]
+        for group in stacks.values()
+        for first in range(0, len(group), STACKED)
+    ]
 
 
 def _images(spec: Spec) -> int:

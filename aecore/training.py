@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
 from aecore.checks import InvalidValue
@@ -108,6 +107,7 @@ class Training:
         self.labels, self.held_out_labels = (labels[part].to(self.device) for part in rows)
         shape = tuple(images.shape[1:])
         self.model = models.build(spec, shape, data.classes, device=self.device)
+        self.parameters = list(self.model.parameters())
         self.optimizer = optimizer(spec, self.model)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
@@ -144,8 +144,7 @@ class Training:
         """Train one epoch and append its losses to `history`."""
         spec, epoch = self.spec, len(self.history)
         loss_of = LOSSES[spec.loss]
-        draw = partial(randomness.generator, spec.seed, epoch=epoch, device=self.device)
-        order = randomness.permutation(len(self.images), generator=draw("order"))
+        order = randomness.permutation(len(self.images), generator=self.draw("order"))
         batches = order.split(spec.batch_size)
         total = 0.0
         for step, rows in enumerate(batches):
@@ -153,27 +152,40 @@ class Training:
                 group["lr"] = learning_rate(spec, epoch * len(batches) + step, len(batches))
             clean = as_floats(self.images[rows])
             given = (
-                spec.corruption(clean, generator=draw("corruption", step=step))
+                spec.corruption(clean, generator=self.draw("corruption", step))
                 if spec.corruption
                 else clean
             )
-            output = self.model(given, self._drop(epoch, step), draw("dropout", step=step))
+            output = self.model(given, self._drop(step), self.draw("dropout", step))
             loss = loss_of(output, self._target(clean, self.labels[rows]))
             self.optimizer.zero_grad()
             loss.sum().backward()
             self.optimizer.step()
             total += loss.detach().double() * len(rows)
             report(len(rows))
-        row = {"epoch": epoch + 1, **self._losses("train", total / len(self.images))}
-        if len(self.held_out):
-            row |= self._losses("validation", self._validation_loss())
+        self.record(
+            total / len(self.images), self._validation_loss() if len(self.held_out) else None
+        )
+
+    def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
+        """Append an epoch's losses to `history`, and keep its weights if they are the best."""
+        row = {"epoch": len(self.history) + 1, **self._losses("train", train_loss)}
+        if validation_loss is not None:
+            row |= self._losses("validation", validation_loss)
         self.history.append({"validation_loss": None, **row})
         if self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
 
-    def _drop(self, epoch: int, step: int) -> models.Drop:
-        rate, seed = self.spec.dropout, self.spec.seed
-        return Dropout(rate, randomness.key(seed, "dropout", epoch, step)) if rate else models.keep
+    def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> Generator:
+        """A fresh generator for one purpose at a step of an epoch from 0, by default the next."""
+        epoch = len(self.history) if epoch is None else epoch
+        return randomness.generator(self.spec.seed, purpose, epoch, step, self.device)
+
+    def _drop(self, step: int) -> models.Drop:
+        if not self.spec.dropout:
+            return models.keep
+        key = randomness.key(self.spec.seed, "dropout", len(self.history), step)
+        return Dropout(self.spec.dropout, key)
 
     def _target(self, clean: Tensor, labels: Tensor) -> Tensor:
         """What the network is to return for a batch: its clean images, or their labels."""
@@ -191,9 +203,7 @@ class Training:
         labels = self.held_out_labels.split(EVALUATION_BATCH)
         with torch.inference_mode():
             for step, (batch, truth) in enumerate(zip(batches, labels, strict=True)):
-                source = randomness.generator(
-                    spec.seed, "validation", step=step, device=self.device
-                )
+                source = self.draw("validation", step, epoch=0)
                 clean = given = as_floats(batch)
                 if spec.corruption:
                     given = spec.corruption(clean, generator=source)
@@ -229,12 +239,11 @@ class Training:
         self.model.load_state_dict(parts["model"])
         self.best = {name: value.to(self.device) for name, value in parts["best"].items()} or None
         state: dict[int, dict[str, Tensor]] = {}
-        parameters = list(self.model.parameters())
         for name, value in parts["optimizer"].items():
             number, _, field = name.partition(".")
-            if value.shape == parameters[int(number)].shape:
+            if value.shape == self.parameters[int(number)].shape:
                 # In the parameter's own memory layout, else the next step may round differently.
-                value = torch.empty_like(parameters[int(number)]).copy_(value)
+                value = torch.empty_like(self.parameters[int(number)]).copy_(value)
             state.setdefault(int(number), {})[field] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})

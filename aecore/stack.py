@@ -1,0 +1,266 @@
+"""Many networks of one shape trained at once on one device: each step is one step of them all.
+
+A stack is the networks' own class with layers that hold a set of weights for each: activations
+(N, M·C, H, W) and (N, M·F) have the M networks' channels and units side by side. Every network
+sees its own images, corruption and dropout, so that it becomes what it would have become alone,
+up to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from aecore import models, randomness
+from aecore.dropout import keep_mask
+from aecore.optimizers import update
+from aecore.spec import Spec
+from aecore.training import EVALUATION_BATCH, Training, as_floats, learning_rate
+
+# What the networks of a stack share; everything else may be their own.
+SHARED = (
+    "dataset", "train_images", "validation", "folds", "fold", "split_seed", "architecture",
+    "channels", "hidden", "widths", "activation", "code_activation", "output_activation",
+    "centered", "loss", "optimizer", "batch_size",
+)  # fmt: skip
+ERRORS: dict[str, Callable[[Tensor], Tensor]] = {"mse": torch.square, "l1": torch.abs}
+
+
+def shape(spec: Spec) -> tuple | None:
+    """What specs have in common that can be stacked; None for one that can't be.
+
+    Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
+    """
+    if spec.architecture not in ("conv", "dense") or spec.code_activation == "sigmoid":
+        return None
+    return tuple(getattr(spec, name) for name in SHARED)
+
+
+class Stack:
+    """Trainings of one `shape`, of which `epoch` trains the next epoch together.
+
+    The trainings stay what they are: after every epoch each has its weights, its optimizer's
+    state, its history and its best epoch, can be checkpointed, and can go on alone.
+    """
+
+    def __init__(self, trainings: Sequence[Training]) -> None:
+        self.trainings = list(trainings)
+        first = self.trainings[0]
+        for other in self.trainings[1:]:  # the same images, held once
+            other.images, other.held_out = first.images, first.held_out
+        self.model = stacked([training.model for training in self.trainings])
+        self.states = [self._gathered(number) for number in range(len(first.parameters))]
+        specs = [training.spec for training in self.trainings]
+        self.settings = {
+            name: torch.tensor([getattr(spec, name) for spec in specs], device=first.device)
+            for name in ("weight_decay", "momentum")
+        }
+
+    def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
+        """Train one epoch of every training and append its losses to their histories."""
+        images, spec = self.trainings[0].images, self.trainings[0].spec
+        draws = [randomness.permutation(len(images), generator=g) for g in self._draw("order")]
+        batches = torch.stack(draws).split(spec.batch_size, dim=1)  # of rows (M, N)
+        rates, total = self._learning_rates(len(batches)), 0.0
+        for step, rows in enumerate(batches):
+            clean = as_floats(images[rows.flatten()]).unflatten(0, rows.shape)  # (M, N, C, H, W)
+            given = self._corrupted(clean, self._draw("corruption", step))
+            output = self.model(_beside(given), self._drop(step))
+            loss = self._losses(output, _beside(clean))  # (M,)
+            grads = torch.autograd.grad(loss.sum(), list(self.model.parameters()))
+            self._update(grads, rates[step])
+            total += loss.detach().double() * rows.shape[1]
+            report(rows.numel())
+        losses = [total / len(images)]
+        if len(self.trainings[0].held_out):
+            losses.append(self._validation_losses())
+        self._scatter()
+        for training, *own in zip(self.trainings, *(loss.cpu() for loss in losses), strict=True):
+            training.record(*own)
+
+    def _draw(self, purpose: str, step: int = 0) -> list[Generator]:
+        return [training.draw(purpose, step) for training in self.trainings]
+
+    def _learning_rates(self, steps: int) -> Tensor:
+        rates = [
+            [learning_rate(t.spec, len(t.history) * steps + step, steps) for t in self.trainings]
+            for step in range(steps)
+        ]
+        return torch.tensor(rates, device=self.trainings[0].device)  # (steps, M)
+
+    def _corrupted(self, clean: Tensor, draws: Sequence[Generator]) -> Tensor:
+        """Each network's images (M, N, C, H, W) with its own corruption."""
+        corruptions = [training.spec.corruption for training in self.trainings]
+        if not any(corruptions):
+            return clean
+        parts = zip(clean, corruptions, draws, strict=True)
+        return torch.stack([c(x, generator=g) if c else x for x, c, g in parts])
+
+    def _drop(self, step: int) -> models.Drop:
+        specs = [training.spec for training in self.trainings]
+        if not any(spec.dropout for spec in specs):
+            return models.keep
+        keys = [
+            randomness.key(t.spec.seed, "dropout", len(t.history), step) for t in self.trainings
+        ]
+        return StackedDropout([spec.dropout for spec in specs], keys)
+
+    def _losses(self, output: Tensor, clean: Tensor) -> Tensor:
+        """The loss (M,) of each network, of images (N, M·C, H, W)."""
+        error = ERRORS[self.trainings[0].spec.loss](output - clean)
+        return error.unflatten(1, (len(self.trainings), -1)).mean((0, 2, 3, 4))
+
+    def _update(self, grads: Sequence[Tensor], rates: Tensor) -> None:
+        """One step of the optimizer of each network, in place."""
+        kind = self.trainings[0].spec.optimizer
+        with torch.no_grad():
+            for weight, grad, state in zip(
+                self.model.parameters(), grads, self.states, strict=True
+            ):
+                aligned = (-1, *[1] * (weight.dim() - 1))
+                settings = {name: value.view(aligned) for name, value in self.settings.items()}
+                update(kind, weight, grad, state, rates.view(aligned), **settings)
+
+    def _validation_losses(self) -> Tensor:
+        """Mean loss (M,) over the held-out images, corrupted as each network alone has them."""
+        held_out, total = self.trainings[0].held_out, 0.0
+        with torch.inference_mode():
+            for step, batch in enumerate(held_out.split(EVALUATION_BATCH)):
+                clean = as_floats(batch).expand(len(self.trainings), *batch.shape)
+                draws = [training.draw("validation", step, epoch=0) for training in self.trainings]
+                output = self.model(_beside(self._corrupted(clean, draws)))
+                total += self._losses(output, _beside(clean)).double() * len(batch)
+        return total / len(held_out)
+
+    def _gathered(self, number: int) -> dict[str, Tensor]:
+        """The optimizers' states of one parameter: fields of the stacked parameter's shape."""
+        states = [t.optimizer.state[t.parameters[number]] for t in self.trainings]
+        shape = list(self.model.parameters())[number].shape[1:]
+        device = self.trainings[0].device
+        fields = {name for state in states for name, value in state.items() if value is not None}
+        gathered = {}
+        for name in sorted(fields):
+            values = [torch.as_tensor(state.get(name, 0.0), device=device) for state in states]
+            full = () if name == "step" else shape
+            gathered[name] = torch.stack([_padded(value.float(), full) for value in values])
+        return gathered
+
+    def _scatter(self) -> None:
+        """Give each training its weights and its optimizer's state."""
+        stacked_parameters = list(self.model.parameters())
+        with torch.no_grad():
+            for m, training in enumerate(self.trainings):
+                for own, whole, state in zip(
+                    training.parameters, stacked_parameters, self.states, strict=True
+                ):
+                    own.copy_(_cut(whole[m], own.shape))
+                    for name, value in state.items():
+                        part = value[m] if name == "step" else _cut(value[m], own.shape)
+                        kept = torch.empty_like(own).copy_(part) if part.dim() else part.clone()
+                        training.optimizer.state[own][name] = kept
+
+
+def stacked(networks: Sequence[models.Network]) -> nn.Module:
+    """One network that computes what each of `networks` does, with copies of their weights."""
+    whole = copy.deepcopy(networks[0])
+    for name, layer in networks[0].named_modules():
+        for kind, stack in KINDS.items():
+            if isinstance(layer, kind):
+                layers = [network.get_submodule(name) for network in networks]
+                whole.set_submodule(name, stack(layers))
+    return whole
+
+
+class StackedLinear(nn.Module):
+    """M linear layers: units (N, M·F_in) to (N, M·F_out)."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight, self.bias = _together(layers, "weight"), _together(layers, "bias")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One product of matrices for each network, all at once."""
+        x = x.unflatten(1, (len(self.weight), -1)).transpose(0, 1)  # (M, N, F_in)
+        y = torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))  # (M, N, F_out)
+        return y.transpose(0, 1).flatten(1)
+
+
+class StackedConv2d(nn.Module):
+    """M convolutions: images (N, M·C_in, H, W) to (N, M·C_out, h, w)."""
+
+    def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
+        super().__init__()
+        self.weight, self.bias = _together(layers, "weight"), _together(layers, "bias")
+        self.settings = {"stride": layers[0].stride, "padding": layers[0].padding}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One convolution in as many groups as there are networks."""
+        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
+        return F.conv2d(x, weight, bias, groups=len(self.weight), **self.settings)
+
+
+class StackedConvTranspose2d(nn.Module):
+    """M transposed convolutions: images (N, M·C_in, h, w) to (N, M·C_out, H, W)."""
+
+    def __init__(self, layers: Sequence[nn.ConvTranspose2d]) -> None:
+        super().__init__()
+        self.weight, self.bias = _together(layers, "weight"), _together(layers, "bias")
+        self.settings = {
+            name: getattr(layers[0], name) for name in ("stride", "padding", "output_padding")
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One transposed convolution in as many groups as there are networks."""
+        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
+        return F.conv_transpose2d(x, weight, bias, groups=len(self.weight), **self.settings)
+
+
+KINDS = {
+    nn.Linear: StackedLinear,
+    nn.Conv2d: StackedConv2d,
+    nn.ConvTranspose2d: StackedConvTranspose2d,
+}
+
+
+class StackedDropout:
+    """`dropout.Dropout` for each network of a stack, with its own rate and key."""
+
+    def __init__(self, rates: Sequence[float], keys: Sequence[int]) -> None:
+        self.rates, self.keys, self.layer = rates, keys, 0
+
+    def __call__(self, h: Tensor) -> Tensor:
+        self.layer += 1
+        own = h.unflatten(1, (len(self.rates), -1))  # (N, M, F) or (N, M, C, H, W)
+        masks = [
+            keep_mask(part.movedim(1, -1), rate, randomness.mixed(key, self.layer)).movedim(-1, 1)
+            for part, rate, key in zip(own.detach().unbind(1), self.rates, self.keys, strict=True)
+        ]
+        return (own * torch.stack(masks, 1)).flatten(1, 2)
+
+
+def _together(layers: Sequence[nn.Module], name: str) -> nn.Parameter:
+    """The parameters of that name, those of smaller codes filled up with zeros."""
+    parts = [getattr(layer, name).detach() for layer in layers]
+    largest = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
+    return nn.Parameter(torch.stack([_padded(part, largest) for part in parts]))
+
+
+def _padded(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """`value` with zeros after its end along every axis, up to `shape`."""
+    whole = value.new_zeros(tuple(shape))
+    whole[tuple(map(slice, value.shape))] = value
+    return whole
+
+
+def _cut(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """The beginning of `value` along every axis, of `shape`."""
+    return value[tuple(map(slice, shape))]
+
+
+def _beside(images: Tensor) -> Tensor:
+    """Images (M, N, C, H, W) of M networks as (N, M·C, H, W)."""
+    return images.transpose(0, 1).flatten(1, 2)

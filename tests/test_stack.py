@@ -1,0 +1,160 @@
+"""Networks trained together against the same networks trained alone, and PyTorch's optimizers."""
+
+import numpy as np
+import pytest
+import torch
+
+from aecore import models, runs, stack
+from aecore.corruption import GaussianNoise, Occlusion
+from aecore.data import load
+from aecore.dropout import Dropout
+from aecore.optimizers import update
+from aecore.spec import OPTIMIZERS as NAMES
+from aecore.spec import Spec
+from aecore.stack import Stack, StackedDropout, stacked
+from aecore.store import Store
+from aecore.training import Training, optimizer
+
+
+def alone(specs, data):
+    """Each spec's training, by itself."""
+    trainings = [Training(spec, data) for spec in specs]
+    for training in trainings:
+        while not training.done:
+            training.epoch()
+    return trainings
+
+
+def together(specs, data):
+    """The same trainings as stacks that shrink as members come to their end."""
+    trainings = [Training(spec, data) for spec in specs]
+    while left := [training for training in trainings if not training.done]:
+        members, ends = Stack(left), [t.spec.epochs for t in left]
+        while sum(t.done for t in left) == 0:
+            members.epoch()
+        assert ends
+    return trainings
+
+
+def assert_alike(some, others):
+    for one, other in zip(some, others, strict=True):
+        for row, expected in zip(one.history, other.history, strict=True):
+            for name, loss in expected.items():
+                assert row[name] == (loss if loss is None else pytest.approx(loss, rel=1e-4)), name
+        assert one.best_epoch == other.best_epoch
+        for name, value in one.result().items():
+            np.testing.assert_allclose(value, other.result()[name], rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stacks_train_what_each_trains_alone(tiny, name):
+    """Different codes, rates, schedules, penalties, dropout, damage, seeds, lengths, patience."""
+    # RMSProp's first steps are whole ones even where the gradient is but rounding.
+    rate = 1e-5 if name == "rmsprop" else 2e-3
+    base = Spec(dataset=tiny, optimizer=name, batch_size=50, validation=0.2, learning_rate=rate)
+    momentum = 0.9 if name == "sgd" else 0.0
+    specs = [
+        base.replace(latent_dim=3, epochs=1, dropout=0.1, momentum=momentum),
+        base.replace(latent_dim=5, epochs=3, schedule="one_cycle", corruption=GaussianNoise(0.3)),
+        base.replace(latent_dim=2, epochs=2, weight_decay=0.1, seed=7, corruption=Occlusion(0.2)),
+        base.replace(
+            latent_dim=3, epochs=3, dropout=0.3, seed=1, patience=1, learning_rate=5 * rate
+        ),
+    ]
+    data = load(tiny)
+    assert len({stack.shape(spec) for spec in specs}) == 1
+    assert_alike(together(specs, data), alone(specs, data))
+
+
+def test_stacks_of_dense_networks_and_of_one(tiny):
+    base = Spec(
+        dataset=tiny, architecture="dense", widths=(20, 7), activation="tanh", centered=True,
+        output_activation="linear", loss="l1", epochs=2, batch_size=64,
+    )  # fmt: skip
+    specs = [base.replace(latent_dim=d, seed=d, dropout=0.05 * d) for d in (1, 4)]
+    data = load(tiny)
+    assert_alike(together(specs, data), alone(specs, data))
+    assert_alike(together(specs[:1], data), alone(specs[:1], data))
+
+
+def test_stacks_go_on_from_checkpoints_and_leave_them(tiny):
+    specs = [Spec(dataset=tiny, epochs=3, batch_size=64, seed=seed, dropout=0.1) for seed in (0, 1)]
+    data = load(tiny)
+    trainings = [Training(spec, data) for spec in specs]
+    trainings[0].epoch()  # alone
+    Stack(trainings).epoch()  # together, one of them an epoch ahead
+    restored = [Training(spec, data) for spec in specs]
+    for new, old in zip(restored, trainings, strict=True):
+        new.restore(*old.checkpoint())
+    Stack(restored).epoch()
+    restored[1].epoch()  # alone again
+    assert [len(training.history) for training in restored] == [3, 3]
+    assert_alike(restored, alone(specs, data))
+
+
+def test_a_diverging_network_leaves_the_others_unharmed(tiny):
+    base = Spec(dataset=tiny, optimizer="sgd", epochs=3, batch_size=50)
+    specs = [base.replace(learning_rate=1e30, loss="mse"), base.replace(seed=3)]
+    data = load(tiny)
+    wild, tame = together(specs, data)
+    assert wild.diverged and len(wild.history) == alone(specs[:1], data)[0].history[-1]["epoch"]
+    assert_alike([tame], alone(specs[1:], data))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 11, 14)])
+def test_a_stack_computes_what_each_network_does(shape):
+    specs = [Spec(latent_dim=d, seed=d) for d in (1, 6, 3)]
+    networks = [models.build(spec, shape) for spec in specs]
+    images = torch.rand(3, 5, *shape)
+    keys, rates = [1, 2, 3], [0.0, 0.5, 0.1]
+    whole = stacked(networks)(
+        images.transpose(0, 1).flatten(1, 2), StackedDropout(rates, keys)
+    ).unflatten(1, (3, -1))
+    for m, network in enumerate(networks):
+        drop = Dropout(rates[m], keys[m])
+        torch.testing.assert_close(whole[:, m], network(images[m], drop), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_updates_are_pytorchs(name):
+    spec = Spec(optimizer=name, learning_rate=0.03, weight_decay=0.1,
+                momentum=0.8 if name == "sgd" else 0.0)  # fmt: skip
+    torch.manual_seed(0)
+    module = torch.nn.Linear(4, 3).double()
+    theirs, state = optimizer(spec, module), {}
+    weight = torch.stack([module.weight.detach(), torch.randn(3, 4).double()])
+    aligned = torch.full((2, 1, 1), 1.0, dtype=torch.float64)
+    for _ in range(5):
+        grad = torch.randn(2, 3, 4).double()
+        module.weight.grad, module.bias.grad = grad[0].clone(), torch.zeros(3).double()
+        theirs.step()
+        settings = (0.03 * aligned, 0.1 * aligned, spec.momentum * aligned)
+        update(name, weight, grad, state, *settings)
+        torch.testing.assert_close(weight[0], module.weight.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_what_cannot_be_stacked_is_told():
+    base = Spec(architecture="dense", widths=(9,))
+    assert stack.shape(base.replace(code_activation="sigmoid")) is None
+    assert stack.shape(Spec(architecture="vae", loss="elbo")) is None
+    assert stack.shape(base) != stack.shape(base.replace(widths=(8,)))
+    assert stack.shape(base) == stack.shape(base.replace(latent_dim=9, learning_rate=0.5))
+
+
+def test_fit_trains_stacks_to_the_same_runs(tiny, tmp_path, monkeypatch):
+    """As on a GPU, where `fit` makes one job of all specs of one shape."""
+    base = Spec(dataset=tiny, epochs=2, batch_size=64, validation=0.2)
+    specs = [base.replace(latent_dim=d, seed=d, epochs=d, dropout=0.1) for d in (1, 2, 3)]
+    specs.append(base.replace(channels=(2, 3, 4)))
+    grouped = runs._groups(specs, "cuda")
+    assert [len(group) for group in grouped] == [3, 1]
+    assert [len(group) for group in runs._groups(specs, "cpu")] == [1, 1, 1, 1]
+    single = runs.fit(specs, store=Store(tmp_path / "single", layers=()), device="cpu")
+    monkeypatch.setattr(runs, "_groups", lambda specs, device: grouped)
+    store = Store(tmp_path / "stacked", layers=())
+    for run, expected in zip(runs.fit(specs, store=store, device="cpu"), single, strict=True):
+        assert (run.key, run.spec, run.best_epoch) == (expected.key, expected.spec, run.spec.epochs)
+        losses, others = ([row["train_loss"] for row in r.history] for r in (run, expected))
+        assert losses == pytest.approx(others, rel=1e-4)
+        assert store.read("run", run.key) is not None
+    assert not list((tmp_path / "stacked").glob("checkpoints/*"))
