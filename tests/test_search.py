@@ -253,9 +253,9 @@ def test_a_killed_study_goes_on_and_repeats_nothing(tiny, tmp_path):
     trained = []
 
     class Counts(ThreadPoolExecutor):
-        def submit(self, function, spec, *others):
-            trained.append(run_key(spec))
-            return super().submit(function, spec, *others)
+        def submit(self, function, specs, *others):
+            trained.extend(map(run_key, specs))
+            return super().submit(function, specs, *others)
 
     store, search = Store(root, layers=()), killed_search(tiny)
     with Counts(1) as executor:
