@@ -1,5 +1,7 @@
 """What several tests share: a small data set and stores of their own."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,13 @@ def home(tmp_path_factory):
         patch.setenv("AECORE_DATA", str(folder.parents[1]))
         patch.setenv("AECORE_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Ctrl-C reaches what tests start, even if the tests run in the background of a script."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
