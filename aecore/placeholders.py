@@ -17,7 +17,7 @@ from aecore.display import ANSWER, CLAIM, REPLICATION, VERDICTS
 from aecore.reported import EXPERIMENTS, REPORTS
 
 _PLACEHOLDER = re.compile(
-    r"<!-- (profile|answers|claims|scoreboard|made|figure|api)(?:: ([^>]+?))? -->"
+    r"<!-- (profile|answers|claims|scoreboard|made|figure|api|benchmarks)(?:: ([^>]+?))? -->"
 )
 
 
@@ -188,6 +188,25 @@ def _fill_api(_: Edition, modules: str) -> str:
     )
 
 
+def _fill_benchmarks(edition: Edition, _: str) -> str:
+    """What `make bench` measured: in `results/`, or, where it was run here, in `_build/`."""
+    places = [edition.root / folder / "bench.json" for folder in ("_build", "results")]
+    measured = next((place for place in places if place.exists()), None)
+    if measured is None:
+        return "*Not measured yet: `make bench` makes what belongs here.*"
+    rows = [
+        [
+            html.escape(row["name"]),
+            *(f"{row[name]:,}" if row[name] is not None else "" for name in ("ours", "peer")),
+            html.escape(row["unit"]),
+            f"{row['ratio']} ×" if row["ratio"] is not None else "",
+            f"{html.escape(row['note'])} <small>{html.escape(row['device'])}</small>",
+        ]
+        for row in json.loads(measured.read_text())
+    ]
+    return _table(["", "ours", "peer", "unit", "ratio", "peer, notes"], rows, "aecore-benchmarks")
+
+
 def _not_run(section: str) -> str:
     names = "" if section == "all" else f" {section}"
     return f"*Not run yet: `aecore run{names}` makes what belongs here.*"
@@ -215,4 +234,5 @@ FILL: dict[str, Callable[[Edition, Any], str]] = {
     "figure": _fill_figure,
     "made": _fill_made,
     "api": _fill_api,
+    "benchmarks": _fill_benchmarks,
 }

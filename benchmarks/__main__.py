@@ -8,6 +8,7 @@ a round that warms up.
 from __future__ import annotations
 
 import json
+import platform
 import statistics
 import subprocess
 import sys
@@ -46,18 +47,19 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, object]] = []
-        self.device = str(resolve_device())
         self.cores = loky.cpu_count()
-        self.limit = peers.matrix_product_flops()
-        print(f"{self.cores} cores, device {self.device}; a large matrix product runs at "
-              f"{self.limit / 1e9:.0f} GFLOP/s on the CPU")  # fmt: skip
+        self.device = resolve_device()
+        self.cpu = f"cpu ({platform.machine()}), {self.cores} cores"
+        self.trainer = torch.cuda.get_device_name() if self.device.type == "cuda" else self.cpu
+        self.limit = peers.matrix_product_flops(self.device)
+        print(f"{self.cpu}; networks train on {self.trainer}, where a large matrix product runs at "
+              f"{self.limit / 1e9:.0f} GFLOP/s")  # fmt: skip
         print(f"{'':<44}{'ours':>11}{'peer':>11}{'ratio':>7}  unit, peer")
 
-    def row(
-        self, name: str, ours: float, peer: float | None, unit: str, note: str, device: str = "cpu"
-    ) -> None:
+    def row(self, name: str, ours: float, peer: float | None, unit: str, note: str) -> None:
         """Add a row; `unit` says whether more ("images/s") or less ("s", "ms") is better."""
-        more = unit.endswith("/s")
+        more = unit == "images/s"
+        device = self.trainer if more else self.cpu
         ratio = None if peer is None else ours / peer if more else peer / ours
         self.rows.append({"name": name, "ours": _digits(ours), "peer": _digits(peer), "unit": unit,
                           "ratio": _digits(ratio), "device": device, "note": note})  # fmt: skip
@@ -113,7 +115,7 @@ def search(table: Table) -> None:
             f"{name}, 4 of the 12 trials; validation MSE of these {loss:.4f}, "
             f"theirs {np.mean([loss for _, loss in outcomes]):.4f}; {table.share(ours, specs[0])}"
         )
-        table.row("search of 12 trials", ours, theirs, "images/s", note, table.device)
+        table.row("search of 12 trials", ours, theirs, "images/s", note)
 
 
 def sweep(table: Table) -> None:
@@ -128,7 +130,7 @@ def sweep(table: Table) -> None:
     ours, _ = rate(specs, 1)
     theirs = 60_000 / statistics.median(peers.tensor_loop(spec)[0] for spec in specs[:3])
     note = f"loop over a tensor, 3 of the 20 models; {table.share(ours, base)}"
-    table.row("sweep of 20 models", ours, theirs, "images/s", note, table.device)
+    table.row("sweep of 20 models", ours, theirs, "images/s", note)
 
 
 def dense(table: Table) -> None:
@@ -142,7 +144,7 @@ def dense(table: Table) -> None:
     ours, _ = rate(specs)
     theirs = 60_000 / statistics.median(peers.tensor_loop(spec)[0] for spec in specs)
     note = f"loop over a tensor; {table.share(ours, base)}"
-    table.row("dense networks of report C", ours, theirs, "images/s", note, table.device)
+    table.row("dense networks of report C", ours, theirs, "images/s", note)
 
 
 def neighbors(table: Table) -> None:
@@ -211,16 +213,16 @@ def programs(table: Table) -> None:
 def growth(table: Table) -> None:
     """How cost grows with the number of models, the code, the batch, the images, the store."""
     base = Spec(batch_size=256, epochs=1, train_images=20_000)
-    counts = (1, 2, 8) if table.device == "cpu" else (1, 4, 16, 64, 256)
+    counts = (1, 2, 8) if table.device.type == "cpu" else (1, 4, 16, 64, 256)
     for models in counts:
         ours, _ = rate([base.replace(seed=n) for n in range(models)], 2)
-        table.row(f"{models} models", ours, None, "images/s", table.share(ours, base), table.device)
+        table.row(f"{models} models", ours, None, "images/s", table.share(ours, base))
     for name, sizes in (("latent_dim", (2, 32, 128)), ("batch_size", (32, 128, 512))):
         for size in sizes:
             spec = base.replace(**{name: size})
             ours, _ = rate([spec.replace(seed=n) for n in range(table.cores)], 2)
             note = table.share(ours, spec)
-            table.row(f"{name} {size}", ours, None, "images/s", note, table.device)
+            table.row(f"{name} {size}", ours, None, "images/s", note)
     images = load().train_images
     for n in (5_000, 10_000, 20_000, 40_000):
         ours = statistics.median(repeated(lambda n=n: nearest_of_all(images[:n], 200, "L2"), 1))

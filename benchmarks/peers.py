@@ -158,10 +158,11 @@ def flops_per_image(spec: Spec) -> float:
     return counter.get_total_flops() / spec.batch_size
 
 
-def matrix_product_flops() -> float:
-    """Floating-point operations a second of a large matrix product on all cores: the limit."""
-    a = torch.rand(3000, 3000)
-    return 2 * 3000**3 / float(np.median(repeated(lambda: a @ a, 5)))
+def matrix_product_flops(device: torch.device) -> float:
+    """Floating-point operations a second of a large matrix product there: the limit."""
+    n = 3000 if device.type == "cpu" else 16_000
+    a = torch.rand(n, n, device=device)
+    return 2 * n**3 / float(np.median(repeated(lambda: (a @ a).sum().item(), 5)))
 
 
 def repeated(task: Callable[[], object], times: int) -> list[float]:
