@@ -2,8 +2,8 @@
 
 A 3 x 3 convolution with stride 2 and its transpose are each other's gradient, so `correlated` and
 `spread` are all that both layers need, forward and backward. Milliseconds of PyTorch's transposed
-convolution and of `spread` for MNIST's three layers on one thread, batch 256: 1.37 and 0.44, 1.85 and
-0.82, 3.80 and 0.43.
+convolution and of `spread` for MNIST's three layers on one thread, batch 256: 1.37 and 0.44, 1.85
+and 0.82, 3.80 and 0.43.
 """
 
 from __future__ import annotations
