@@ -62,7 +62,8 @@ def torchvision_images(spec: Spec) -> tuple[Subset, Subset]:
     """The spec's training and held-out images as torchvision gives them, one at a time."""
     load()  # fetches them if need be
     whole = MNIST(home() / "data", train=True, transform=ToTensor())
-    return tuple(Subset(whole, rows.tolist()) for rows in split(len(whole), spec.validation))
+    parts = split(len(whole), spec.validation, spec.split_seed)
+    return tuple(Subset(whole, rows.tolist()) for rows in parts)
 
 
 def data_loader_loop(spec: Spec) -> Outcome:
@@ -86,7 +87,7 @@ def data_loader_loop(spec: Spec) -> Outcome:
 def tensor_loop(spec: Spec) -> Outcome:
     """The same loop over a tensor in memory, which is as fast as plain PyTorch gets."""
     images = load().train_images[: spec.train_images].float() / 255
-    kept, held = split(len(images), spec.validation)
+    kept, held = split(len(images), spec.validation, spec.split_seed)
     train, test = images[kept], images[held]
     model = network(spec)
     optimizer = torch.optim.Adam(model.parameters(), spec.learning_rate)
