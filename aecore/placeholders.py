@@ -189,8 +189,8 @@ def _fill_api(_: Edition, modules: str) -> str:
 
 
 def _fill_benchmarks(edition: Edition, _: str) -> str:
-    """What `make bench` measured: in `results/`, or, where it was run here, in `_build/`."""
-    places = [edition.root / folder / "bench.json" for folder in ("_build", "results")]
+    """What `make bench` measured: here, or else what is published with it."""
+    places = [edition.root / place for place in ("_build/bench.json", "benchmarks/measured.json")]
     measured = next((place for place in places if place.exists()), None)
     if measured is None:
         return "*Not measured yet: `make bench` makes what belongs here.*"
