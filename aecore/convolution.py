@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -130,16 +131,16 @@ def spread(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes, size: 
     inputs, channels = weight.shape[:2]
     count, _, h, w = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(-1, inputs)  # (N h w, C_in)
+    start = x.new_zeros(channels) if bias is None else bias
     if channels == 1 and padding == (1, 1):
-        taps = (weight.flatten(1).T @ pixels.T).view(3, 3, -1, h, w)  # of the kernel, N, h, w
-        y = interleaved(interleaved(taps.transpose(0, 1), 3), 1)  # (3, N, h, 2w) -> (N, 2h, 2w)
-        y = y[:, None, : size[0], : size[1]]
-        return (y if bias is None else y.add_(bias)).contiguous(memory_format=torch.channels_last)
+        parts = (weight.flatten(1).T @ pixels.T).view(3, 3, count, h, w)  # a plane for each tap
+        y = x.new_empty(count, *size)
+        _interleave()(*_arrays(parts, start, y))
+        return y[:, None]
     taps = weight.permute(0, 2, 3, 1).reshape(inputs, -1)  # (C_in, 9 C_out)
     parts = (pixels @ taps).view(count, h, w, 3, 3 * channels)
     y = x.new_empty(count, *size, channels)
-    start = x.new_zeros(channels) if bias is None else bias
-    _overlap_add(channels)(*(t.detach().numpy() for t in (parts, start, y)), *padding)
+    _overlap_add(channels)(*_arrays(parts, start, y), *padding)
     return y.permute(0, 3, 1, 2)
 
 
@@ -151,15 +152,43 @@ def weight_gradient(large: Tensor, small: Tensor, weight: Tensor, padding: Axes)
     )[1]
 
 
-def interleaved(products: Tensor, axis: int) -> Tensor:
-    """Pixels twice as dense along `axis`, of the products (3, …) with its taps, padding 1.
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().numpy() for tensor in tensors]
 
-    Pixel 2j is x_j w_1, pixel 2j+1 is x_j w_2 + x_{j+1} w_0. The products are overwritten.
+
+@functools.cache
+def _interleave() -> Callable[..., None]:
+    """Adds the planes (3, 3, N, h, w) of a kernel's taps, padding 1, to images (N, H, W).
+
+    Along each axis pixel 2j is x_j w_1, pixel 2j + 1 is x_j w_2 + x_{j+1} w_0.
     """
-    before, even, odd = products
-    n = even.shape[axis] - 1
-    odd.narrow(axis, 0, n).add_(before.narrow(axis, 1, n))
-    return torch.stack((even, odd), axis + 1).flatten(axis, axis + 1)
+    from numba import njit
+
+    @njit(cache=True, fastmath=True, nogil=True)
+    def add(taps, bias, y):  # type: ignore[no-untyped-def]
+        _, _, count, h, w = taps.shape
+        _, height, width = y.shape
+        before, even, odd = np.zeros((3, w + 1), taps.dtype)
+        for n in range(count):
+            for r in range(height):
+                i, u = r // 2, 1 + r % 2
+                for j in range(w):
+                    before[j] = taps[u, 0, n, i, j]
+                    even[j] = taps[u, 1, n, i, j] + bias[0]
+                    odd[j] = taps[u, 2, n, i, j] + bias[0]
+                if u == 2 and i + 1 < h:
+                    for j in range(w):
+                        before[j] += taps[0, 0, n, i + 1, j]
+                        even[j] += taps[0, 1, n, i + 1, j]
+                        odd[j] += taps[0, 2, n, i + 1, j]
+                row = y[n, r]
+                for j in range(width // 2):
+                    row[2 * j] = even[j]
+                    row[2 * j + 1] = odd[j] + before[j + 1]
+                if width % 2:
+                    row[width - 1] = even[w - 1]
+
+    return add
 
 
 @functools.cache
@@ -169,7 +198,7 @@ def _overlap_add(channels: int) -> Callable[..., None]:
 
     reach = 3 * channels
 
-    @njit(cache=True, fastmath=True)
+    @njit(cache=True, fastmath=True, nogil=True)
     def add(parts, bias, y, top, left):  # type: ignore[no-untyped-def]
         count, h, w, _, _ = parts.shape
         _, height, width, _ = y.shape

@@ -93,7 +93,9 @@ def _kernel() -> Callable[..., None]:
     """`hashed`, the comparison and the product in one pass, sixteen units at a time."""
     from numba import float32, njit, uint32
 
-    @njit("void(float32[::1], float32[::1], uint32, uint32, uint32, float32)", cache=True)
+    @njit(
+        "void(float32[::1], float32[::1], uint32, uint32, uint32, float32)", cache=True, nogil=True
+    )
     def mask(values, out, low, high, threshold, scale):  # type: ignore[no-untyped-def]
         for i in range(values.size):
             z = uint32(uint32(i) * uint32(GOLDEN) + low)

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from aecore.checks import InvalidValue
+from aecore.pool import BATCH, in_threads
 
 Decode = Callable[[Tensor], Tensor]  # codes (N, d) -> images (N, …)
 
@@ -58,10 +59,14 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> Surfa
     `centroids` (K, d) and `points` (N, d) are codes; nearness is Euclidean in code space, the
     distance is summed over pixels. From Dainese, "Compressing MNIST dataset with autoencoders", V.
     """
-    nearest = _nearest(points, centroids)
-    images, centers = decode(points).flatten(1), decode(centroids).flatten(1)
-    distance = (images - centers[nearest]).square().sum(1)
-    return Surface(distance, nearest)
+    centers = decode(centroids).flatten(1)
+
+    def measured(part: Tensor) -> tuple[Tensor, Tensor]:
+        nearest = _nearest(part, centroids)
+        return (decode(part).flatten(1) - centers[nearest]).square_().sum(1), nearest
+
+    distance, nearest = zip(*in_threads(measured, points.split(BATCH)), strict=True)
+    return Surface(torch.cat(distance), torch.cat(nearest))
 
 
 def adjacent(nearest: Tensor) -> set[tuple[int, int]]:

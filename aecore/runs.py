@@ -19,13 +19,12 @@ from torch import Tensor
 from aecore import models
 from aecore.data import Dataset, load
 from aecore.paths import commit
-from aecore.pool import Counter, run_jobs
+from aecore.pool import BATCH, Counter, in_threads, run_jobs
 from aecore.spec import Spec
 from aecore.stack import Stack
 from aecore.stack import shape as stack_shape
 from aecore.store import Arrays, Entry, Store
 from aecore.training import (
-    EVALUATION_BATCH,
     Training,
     as_floats,
     recipe,
@@ -62,11 +61,12 @@ class Run:
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (N, d), float, of images (N, C, H, W): bytes, or floats in [0, 1]."""
-        return torch.cat([self.model.encode(as_floats(x)) for x in images.split(EVALUATION_BATCH)])
+        model = self.model
+        return torch.cat(in_threads(lambda x: model.encode(as_floats(x)), images.split(BATCH)))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
-        return torch.cat([self.model.decode(z) for z in codes.split(EVALUATION_BATCH)])
+        return torch.cat(in_threads(self.model.decode, codes.split(BATCH)))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1], encoded and decoded again."""
@@ -156,12 +156,12 @@ def train_job(
                 for key, spec in keyed.items()
                 if entries[key] is None
             }
-            counter.add(sum(_images(spec) for spec in specs))
-            counter.add(-sum(making.training.images_left for making in makings.values()))
+            left = sum(making.training.images_left for making in makings.values())
+            counter.add(sum(map(_images, specs)) - left)
             while makings:
-                left = [making for making in makings.values() if not making.training.done]
-                if left:
-                    _train_until_one_is_done(left, counter)
+                unfinished = [making for making in makings.values() if not making.training.done]
+                if unfinished:
+                    _train_until_one_is_done(unfinished, counter)
                 for key in [key for key, making in makings.items() if making.training.done]:
                     entries[key] = makings.pop(key).entry()
         counter.tell()

@@ -42,7 +42,7 @@ def plain_autoencoder(d: int, dropout: float) -> nn.Module:
 def plain_dense(spec: Spec) -> nn.Module:
     """A dense network of report C as a student writes it, for pixels in [0, 1]."""
     widths = [784, *spec.widths, spec.latent_dim]
-    act = {"relu": nn.ReLU, "linear": nn.Identity, "tanh": nn.Tanh}
+    act = {"relu": nn.ReLU, "linear": nn.Identity, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
     pairs = [*pairwise(widths), *pairwise(widths[::-1])]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairs:
