@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -68,9 +69,10 @@ def run(
     """
     changes = {} if dataset is None else {"dataset": dataset}
     changes |= overrides or {}
-    with kernels.own_first():
+    with ExitStack() as open_:
+        open_.enter_context(kernels.own_first())
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
-        made_with = [_made_with(job) for job in jobs]
+        made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -78,11 +80,13 @@ def run(
             raise BatchError(f"the folder {out} can't be made: {error.strerror}") from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
+        ahead = open_.enter_context(kernels.Kernels([job.kernel for job in jobs]))
         outcomes = []
         for job, made in zip(jobs, made_with, strict=True):
             told.notebook(job.name)
             try:
-                outcomes.append(_execute(job, out, {"profile": profile, **made}, told))
+                with ahead.next() as ready:
+                    outcomes.append(_execute(job, ready, out, made, told))
             except KeyboardInterrupt:
                 # Nobody asks the interrupted cell for its error, and asyncio would report that.
                 logging.getLogger("asyncio").disabled = True
@@ -166,7 +170,7 @@ def _made_with(job: _Job) -> dict[str, Any]:
     return {"dataset": data.name, "commit": paths.commit(), **made}
 
 
-def _execute(job: _Job, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
+def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
     import nbformat
 
     accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
@@ -175,7 +179,7 @@ def _execute(job: _Job, out: Path, made: dict[str, Any], told: Progress) -> Outc
     try:
         with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as folder:
             draft = Path(folder) / accepted.name
-            problem = _papermill(job, draft, told)
+            problem = _papermill(job, kernel, draft, told)
             if draft.exists():
                 executed = nbformat.read(draft, as_version=4)
                 if problem is None and not _completed(executed):
@@ -198,7 +202,7 @@ def _execute(job: _Job, out: Path, made: dict[str, Any], told: Progress) -> Outc
     return Outcome(job.name, place, round(time.perf_counter() - clock, 1), problem)
 
 
-def _papermill(job: _Job, draft: Path, told: Progress) -> str | None:
+def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
     """Executes the notebook into `draft` and returns its problem, if it has one."""
     import papermill
 
@@ -211,8 +215,7 @@ def _papermill(job: _Job, draft: Path, told: Progress) -> str | None:
             progress_bar=False,
             stderr_file=told,
             coalesce_streams=True,
-            # The kernel's own log tells of its port and of the signal that ends it.
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            km=kernel,
             on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
         )
     except papermill.PapermillExecutionError as error:

@@ -8,12 +8,17 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import run_sync
 
 from aecore.checks import InvalidValue
 
@@ -22,6 +27,53 @@ PROBE = (
     "import json, sys; from aecore.kernels import environment;"
     "print(json.dumps(environment(sys.argv[1])))"
 )
+
+
+AHEAD = 2  # kernels that start, and import what most notebooks need, while another one works
+IMPORTS = ("aecore.figures", "aecore.runs", "aecore.regularity", "aecore.widgets")
+
+
+class Kernels:
+    """Jupyter kernels by `names`, in turn, each started while those before it are at work.
+
+    A context: kernels that nobody asked for are ended with it.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.coming, self.started = deque(names), deque()
+        self.background = ThreadPoolExecutor(1)  # where kernels end: that takes them a second
+
+    def __enter__(self) -> Kernels:
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for manager in self.started:
+            self._end(manager, now=True)
+        self.background.shutdown()
+
+    @contextmanager
+    def next(self) -> Iterator[AsyncKernelManager]:
+        """The manager of the next kernel, which is ended with the context."""
+        manager = self.started.popleft()
+        self._start()
+        try:
+            yield manager
+        finally:
+            self._end(manager, now=False)
+
+    def _start(self) -> None:
+        imports = "; ".join(f"__import__({name!r})" for name in IMPORTS)
+        # The kernel's own log tells of its port and of the signal that ends it.
+        options = ["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_lines={imports}"]
+        while self.coming and len(self.started) < AHEAD:
+            manager = AsyncKernelManager(kernel_name=self.coming.popleft())
+            run_sync(manager.start_kernel)(extra_arguments=options)
+            self.started.append(manager)
+
+    def _end(self, manager: AsyncKernelManager, now: bool) -> None:
+        """Kill a kernel now, or interrupt it, ask it to end and kill it after five seconds."""
+        self.background.submit(run_sync(manager.shutdown_kernel), now=now)
 
 
 @contextmanager

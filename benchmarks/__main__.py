@@ -212,15 +212,14 @@ def programs(table: Table) -> None:
 
 def growth(table: Table) -> None:
     """How cost grows with the number of models, the code, the batch, the images, the store."""
-    base = Spec(batch_size=256, epochs=1, train_images=20_000)
-    counts = (1, 2, 8) if table.device.type == "cpu" else (1, 4, 16, 64, 256)
-    for models in counts:
-        ours, _ = rate([base.replace(seed=n) for n in range(models)], 2)
+    base = Spec(batch_size=256, epochs=1, train_images=10_000)
+    for models in (1, 4, 16, 64, 256):
+        ours, _ = rate([base.replace(seed=n) for n in range(models)], 1 if models > 16 else ROUNDS)
         table.row(f"{models} models", ours, None, "images/s", table.share(ours, base))
     for name, sizes in (("latent_dim", (2, 32, 128)), ("batch_size", (32, 128, 512))):
         for size in sizes:
             spec = base.replace(**{name: size})
-            ours, _ = rate([spec.replace(seed=n) for n in range(table.cores)], 2)
+            ours, _ = rate([spec.replace(seed=n) for n in range(table.cores)])
             note = table.share(ours, spec)
             table.row(f"{name} {size}", ours, None, "images/s", note)
     images = load().train_images
