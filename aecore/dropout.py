@@ -7,7 +7,8 @@ stack and one on another device drop the same units.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def masked(h: Tensor, rate: float, key: int) -> Tensor:
     """h (N, …) with its dropped units 0 and the others divided by 1 - rate."""
     rows = h.movedim(1, -1)  # units in the order in which they are counted
     if h.device.type != "cpu":
-        return h * keep_mask(rows, rate, key).movedim(-1, 1)
+        return h * keep_masks(rows.shape, [rate], [key], h.device)[0].movedim(-1, 1)
     rows = rows.contiguous()
     out = torch.empty_like(rows)
     low, high = key & 0xFFFFFFFF, key >> 32
@@ -63,29 +64,50 @@ def masked(h: Tensor, rate: float, key: int) -> Tensor:
     return out.movedim(-1, 1)
 
 
-def keep_mask(rows: Tensor, rate: float, key: int) -> Tensor:
-    """Float mask shaped like `rows`: 0 with probability `rate`, else 1 / (1 - rate)."""
-    index = torch.arange(rows.numel(), device=rows.device).view(rows.shape)
-    kept = hashed(index, key) >= threshold(rate)
-    return kept.to(rows.dtype).mul_(1 / (1 - rate))
+def keep_masks(
+    shape: Sequence[int], rates: Sequence[float], keys: Sequence[int], device: torch.device | str
+) -> Tensor:
+    """Masks (M, *shape), float, for M rates and keys: 0 with probability `rate`, else 1/(1 - rate).
+
+    `shape` is that of units as they are counted, (N, F) or (N, H, W, C).
+    """
+
+    def aligned(values: list[float], kind: torch.dtype) -> Tensor:
+        return torch.tensor(values, dtype=kind, device=device).view(-1, *[1] * len(shape))
+
+    low, high, least = (
+        aligned([_signed(value) for value in values], torch.int32)
+        for values in (
+            [key & 0xFFFFFFFF for key in keys],
+            [key >> 32 for key in keys],
+            [threshold(rate) ^ 2**31 for rate in rates],
+        )
+    )
+    index = torch.arange(math.prod(shape), dtype=torch.int32, device=device).view(*shape)
+    kept = hashed(index, low, high).bitwise_xor_(-(2**31)) >= least  # compared without sign
+    return kept * aligned([1 / (1 - rate) for rate in rates], torch.float32)
 
 
-def hashed(index: Tensor, key: int) -> Tensor:
-    """Hashes, int64 in [0, 2³²), of places `index`, int64, under a 63-bit key.
+def hashed(index: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Hashes, the bits of int32, of places `index`, int32, under the halves of a 63-bit key.
 
     Wellons' 32-bit hash of two multiplications ("lowbias32", 2018), the halves of the key added
     before and within.
     """
-    low, high = key & 0xFFFFFFFF, key >> 32
-    z = (index * GOLDEN + low) & 0xFFFFFFFF
-    z = ((z ^ (z >> 16)) * FIRST + high) & 0xFFFFFFFF
-    z = ((z ^ (z >> 15)) * SECOND) & 0xFFFFFFFF
-    return z ^ (z >> 15)
+    z = index * _signed(GOLDEN) + low
+    z = (z ^ (z >> 16 & 0xFFFF)).mul_(FIRST).add_(high)
+    z = (z ^ (z >> 15 & 0x1FFFF)).mul_(SECOND)
+    return z ^ (z >> 15 & 0x1FFFF)
 
 
 def threshold(rate: float) -> int:
     """The number of 2³² hashes below which a unit is dropped."""
     return round(rate * 2**32)
+
+
+def _signed(bits: int) -> int:
+    """The int32 of the same 32 bits."""
+    return (bits ^ 2**31) - 2**31
 
 
 @functools.cache

@@ -12,18 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from aecore import checks, study
 from aecore.checks import InvalidValue
 from aecore.data import load, split
 from aecore.priors import Choice, Prior
-from aecore.runs import Run, fit
+from aecore.runs import STACKED, Run, fit
 from aecore.spec import Spec, digest
 from aecore.store import Store, StoreError
 from aecore.training import RECIPE
 
 ETA = 3  # halving: a third of the trials goes on, with three times the epochs
-ROUND = 32  # random search: as many trials at once, after which the dashboard sees them
+ROUND = 32  # random search on a CPU: trials at once, after which the dashboard sees them
 
 
 class Proposal(NamedTuple):
@@ -197,7 +198,8 @@ def train(
 
 def propose_random(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
     """The next trials of a random search."""
-    numbers = range(len(trials), min(len(trials) + ROUND, search.trials))
+    at_once = STACKED if torch.cuda.is_available() else ROUND
+    numbers = range(len(trials), min(len(trials) + at_once, search.trials))
     specs = [search.draw(number) for number in numbers]
     return [Proposal(i, spec, spec.epochs) for i, spec in zip(numbers, specs, strict=True)]
 

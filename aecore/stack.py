@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
-from aecore.dropout import keep_mask
+from aecore.dropout import keep_masks
 from aecore.optimizers import update
 from aecore.spec import Spec
 from aecore.training import EVALUATION_BATCH, Training, as_floats, learning_rate
@@ -53,10 +53,15 @@ class Stack:
         for other in self.trainings[1:]:  # the same images, held once
             other.images, other.held_out = first.images, first.held_out
         self.model = stacked([training.model for training in self.trainings])
-        self.states = [self._gathered(number) for number in range(len(first.parameters))]
+        parameters = list(self.model.parameters())
+        self.weights = torch.cat([p.detach().flatten(1) for p in parameters], 1)  # (M, all)
+        self.sizes = [p[0].numel() for p in parameters]
+        for parameter, part in zip(parameters, self._split(self.weights), strict=True):
+            parameter.data = part  # one step of the optimizer is then one of all layers
+        self.state = self._gathered()
         specs = [training.spec for training in self.trainings]
         self.settings = {
-            name: torch.tensor([getattr(spec, name) for spec in specs], device=first.device)
+            name: torch.tensor([[getattr(spec, name)] for spec in specs], device=first.device)
             for name in ("weight_decay", "momentum")
         }
 
@@ -68,11 +73,13 @@ class Stack:
         rates, total = self._learning_rates(len(batches)), 0.0
         for step, rows in enumerate(batches):
             clean = as_floats(images[rows.flatten()]).unflatten(0, rows.shape)  # (M, N, C, H, W)
-            given = self._corrupted(clean, self._draw("corruption", step))
+            given = self._corrupted(clean, "corruption", step)
             output = self.model(_beside(given), self._drop(step))
             loss = self._losses(output, _beside(clean))  # (M,)
             grads = torch.autograd.grad(loss.sum(), list(self.model.parameters()))
-            self._update(grads, rates[step])
+            whole = torch.cat([grad.flatten(1) for grad in grads], 1)
+            kind = spec.optimizer
+            update(kind, self.weights, whole, self.state, rates[step, :, None], **self.settings)
             total += loss.detach().double() * rows.shape[1]
             report(rows.numel())
         losses = [total / len(images)]
@@ -82,8 +89,8 @@ class Stack:
         for training, *own in zip(self.trainings, *(loss.cpu() for loss in losses), strict=True):
             training.record(*own)
 
-    def _draw(self, purpose: str, step: int = 0) -> list[Generator]:
-        return [training.draw(purpose, step) for training in self.trainings]
+    def _draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
+        return [training.draw(purpose, step, epoch) for training in self.trainings]
 
     def _learning_rates(self, steps: int) -> Tensor:
         rates = [
@@ -92,12 +99,14 @@ class Stack:
         ]
         return torch.tensor(rates, device=self.trainings[0].device)  # (steps, M)
 
-    def _corrupted(self, clean: Tensor, draws: Sequence[Generator]) -> Tensor:
+    def _corrupted(
+        self, clean: Tensor, purpose: str, step: int, epoch: int | None = None
+    ) -> Tensor:
         """Each network's images (M, N, C, H, W) with its own corruption."""
         corruptions = [training.spec.corruption for training in self.trainings]
         if not any(corruptions):
             return clean
-        parts = zip(clean, corruptions, draws, strict=True)
+        parts = zip(clean, corruptions, self._draw(purpose, step, epoch), strict=True)
         return torch.stack([c(x, generator=g) if c else x for x, c, g in parts])
 
     def _drop(self, step: int) -> models.Drop:
@@ -114,54 +123,52 @@ class Stack:
         error = ERRORS[self.trainings[0].spec.loss](output - clean)
         return error.unflatten(1, (len(self.trainings), -1)).mean((0, 2, 3, 4))
 
-    def _update(self, grads: Sequence[Tensor], rates: Tensor) -> None:
-        """One step of the optimizer of each network, in place."""
-        kind = self.trainings[0].spec.optimizer
-        with torch.no_grad():
-            for weight, grad, state in zip(
-                self.model.parameters(), grads, self.states, strict=True
-            ):
-                aligned = (-1, *[1] * (weight.dim() - 1))
-                settings = {name: value.view(aligned) for name, value in self.settings.items()}
-                update(kind, weight, grad, state, rates.view(aligned), **settings)
-
     def _validation_losses(self) -> Tensor:
         """Mean loss (M,) over the held-out images, corrupted as each network alone has them."""
         held_out, total = self.trainings[0].held_out, 0.0
         with torch.inference_mode():
             for step, batch in enumerate(held_out.split(EVALUATION_BATCH)):
                 clean = as_floats(batch).expand(len(self.trainings), *batch.shape)
-                draws = [training.draw("validation", step, epoch=0) for training in self.trainings]
-                output = self.model(_beside(self._corrupted(clean, draws)))
+                given = self._corrupted(clean, "validation", step, epoch=0)
+                output = self.model(_beside(given))
                 total += self._losses(output, _beside(clean)).double() * len(batch)
         return total / len(held_out)
 
-    def _gathered(self, number: int) -> dict[str, Tensor]:
-        """The optimizers' states of one parameter: fields of the stacked parameter's shape."""
-        states = [t.optimizer.state[t.parameters[number]] for t in self.trainings]
-        shape = list(self.model.parameters())[number].shape[1:]
-        device = self.trainings[0].device
-        fields = {name for state in states for name, value in state.items() if value is not None}
-        gathered = {}
-        for name in sorted(fields):
-            values = [torch.as_tensor(state.get(name, 0.0), device=device) for state in states]
-            full = () if name == "step" else shape
-            gathered[name] = torch.stack([_padded(value.float(), full) for value in values])
+    def _split(self, whole: Tensor) -> list[Tensor]:
+        """Views of (M, all) in the stacked parameters' shapes."""
+        parts = whole.split(self.sizes, 1)
+        return [part.view(p.shape) for part, p in zip(parts, self.model.parameters(), strict=True)]
+
+    def _gathered(self) -> dict[str, Tensor]:
+        """The state of all optimizers: fields (M, all), and "step" (M,)."""
+        states = [[t.optimizer.state[own] for own in t.parameters] for t in self.trainings]
+        names = {name for of_one in states for name, v in of_one[0].items() if v is not None}
+        gathered = {name: torch.zeros_like(self.weights) for name in names - {"step"}}
+        if "step" in names:
+            steps = [float(of_one[0].get("step", 0.0)) for of_one in states]
+            gathered["step"] = torch.tensor(steps, device=self.weights.device)
+        for name in names - {"step"}:
+            for number, whole in enumerate(self._split(gathered[name])):
+                for m, of_one in enumerate(states):
+                    if (value := of_one[number].get(name)) is not None:
+                        _cut(whole[m], value.shape).copy_(value)
         return gathered
 
     def _scatter(self) -> None:
         """Give each training its weights and its optimizer's state."""
-        stacked_parameters = list(self.model.parameters())
+        fields = {name: self._split(v) for name, v in self.state.items() if name != "step"}
         with torch.no_grad():
             for m, training in enumerate(self.trainings):
-                for own, whole, state in zip(
-                    training.parameters, stacked_parameters, self.states, strict=True
+                for number, (own, whole) in enumerate(
+                    zip(training.parameters, self._split(self.weights), strict=True)
                 ):
                     own.copy_(_cut(whole[m], own.shape))
-                    for name, value in state.items():
-                        part = value[m] if name == "step" else _cut(value[m], own.shape)
-                        kept = torch.empty_like(own).copy_(part) if part.dim() else part.clone()
-                        training.optimizer.state[own][name] = kept
+                    kept = training.optimizer.state[own]
+                    for name, parts in fields.items():
+                        part = _cut(parts[number][m], own.shape)
+                        kept[name] = torch.empty_like(own).copy_(part)
+                    if "step" in self.state:
+                        kept["step"] = self.state["step"][m].clone()
 
 
 def stacked(networks: Sequence[models.Network]) -> nn.Module:
@@ -235,11 +242,10 @@ class StackedDropout:
     def __call__(self, h: Tensor) -> Tensor:
         self.layer += 1
         own = h.unflatten(1, (len(self.rates), -1))  # (N, M, F) or (N, M, C, H, W)
-        masks = [
-            keep_mask(part.movedim(1, -1), rate, randomness.mixed(key, self.layer)).movedim(-1, 1)
-            for part, rate, key in zip(own.detach().unbind(1), self.rates, self.keys, strict=True)
-        ]
-        return (own * torch.stack(masks, 1)).flatten(1, 2)
+        rows = own.detach().movedim(2, -1)  # (N, M, F) or (N, M, H, W, C)
+        keys = [randomness.mixed(key, self.layer) for key in self.keys]
+        masks = keep_masks((len(rows), *rows.shape[2:]), self.rates, keys, h.device)  # (M, N, …)
+        return (own * masks.transpose(0, 1).movedim(-1, 2)).flatten(1, 2)
 
 
 def _together(layers: Sequence[nn.Module], name: str) -> nn.Parameter:

@@ -8,7 +8,9 @@ a round that warms up.
 from __future__ import annotations
 
 import json
+import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,16 +24,21 @@ import faiss
 import loky
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
 from aecore.allpairs import nearest_of_all
 from aecore.corruption import GaussianNoise
 from aecore.data import load
 from aecore.latent import distance_surface
 from aecore.models import build
+from aecore.paths import home
+from aecore.priors import Choice, LogUniform, Uniform
 from aecore.projections import tsne
 from aecore.runs import Run, fit
+from aecore.search import Search
 from aecore.spec import Spec
 from aecore.store import Store
 from aecore.training import as_floats, resolve_device
@@ -52,14 +59,27 @@ class Table:
         self.cpu = f"cpu ({platform.machine()}), {self.cores} cores"
         self.trainer = torch.cuda.get_device_name() if self.device.type == "cuda" else self.cpu
         self.limit = peers.matrix_product_flops(self.device)
+        self.bytes = peers.copied_bytes(self.device)
         print(f"{self.cpu}; networks train on {self.trainer}, where a large matrix product runs at "
-              f"{self.limit / 1e9:.0f} GFLOP/s")  # fmt: skip
+              f"{self.limit / 1e9:,.0f} GFLOP/s and a copy at {self.bytes / 1e9:,.0f} GB/s"
+        )  # fmt: skip
         print(f"{'':<44}{'ours':>11}{'peer':>11}{'ratio':>7}  unit, peer")
 
-    def row(self, name: str, ours: float, peer: float | None, unit: str, note: str) -> None:
-        """Add a row; `unit` says whether more ("images/s") or less ("s", "ms") is better."""
+    def row(
+        self,
+        name: str,
+        ours: float,
+        peer: float | None,
+        unit: str,
+        note: str,
+        trainer: bool = False,
+    ) -> None:
+        """Add a row; `unit` says whether more ("images/s") or less ("s", "ms") is better.
+
+        Images a second, and what says so, are measured where networks train, else on the CPU.
+        """
         more = unit == "images/s"
-        device = self.trainer if more else self.cpu
+        device = self.trainer if more or trainer else self.cpu
         ratio = None if peer is None else ours / peer if more else peer / ours
         self.rows.append({"name": name, "ours": _digits(ours), "peer": _digits(peer), "unit": unit,
                           "ratio": _digits(ratio), "device": device, "note": note})  # fmt: skip
@@ -70,8 +90,10 @@ class Table:
         OUT.write_text(json.dumps(self.rows, indent=1))
 
     def share(self, rate: float, spec: Spec) -> str:
-        """How much of the limit so many images a second of a spec's training are."""
-        return f"{rate * peers.flops_per_image(spec) / self.limit:.0%} of the limit"
+        """How much of the machine's limits so many images a second of a spec's training are."""
+        operations = rate * peers.flops_per_image(spec) / self.limit
+        traffic = rate * peers.bytes_per_image(spec) / self.bytes
+        return f"{operations:.0%} of the limit of operations, {traffic:.0%} of memory's"
 
 
 def _digits(value: float | None) -> float | None:
@@ -192,6 +214,65 @@ def analysis(table: Table) -> None:
     table.row("t-SNE of 2,000 images", ours, theirs, "s", "scikit-learn")
 
 
+def layers(table: Table) -> None:
+    """Convolutions of many models at once: in groups, the layout of a stack, and as products."""
+    models, batch, device = (4 if table.device.type == "cpu" else 64), 256, table.device
+    for inputs, outputs, side in ((1, 8, 28), (8, 16, 14), (16, 32, 7)):
+        x = torch.rand(batch, models * inputs, side, side, device=device)
+        weight = torch.rand(models * outputs, inputs, 3, 3, device=device)
+        wide = x.contiguous(memory_format=torch.channels_last)
+        kernels = weight.view(models, outputs, -1)  # (M, C_out, 9 C_in)
+
+        def groups(x: Tensor, weight: Tensor = weight) -> Tensor:
+            return F.conv2d(x, weight, stride=2, padding=1, groups=models)
+
+        def products(x: Tensor, kernels: Tensor = kernels) -> Tensor:
+            patches = F.unfold(x, 3, stride=2, padding=1)  # (N, M 9 C_in, L)
+            return kernels @ patches.unflatten(1, (models, -1))  # (N, M, C_out, L)
+
+        def seconds(way: Callable[[Tensor], Tensor], x: Tensor) -> float:
+            return statistics.median(repeated(lambda: way(x).flatten()[-1].item(), 9))
+
+        ours = seconds(groups, x)
+        for name, theirs in (
+            ("in groups, channels last", seconds(groups, wide)),
+            ("unfolded, products of matrices", seconds(products, x)),
+        ):
+            row = f"{models} convolutions, {inputs} to {outputs} channels at {side} x {side}"
+            table.row(row, 1e3 * ours, 1e3 * theirs, "ms", name, trainer=True)
+
+
+def reports(table: Table) -> None:
+    """The whole search of report A, and all of the paper profile with nothing stored."""
+    if table.device.type == "cpu":
+        print("the whole search of report A and the whole book: only on a GPU, else for hours")
+        return
+    priors = {
+        "learning_rate": LogUniform(1e-3, 1e-1),
+        "weight_decay": LogUniform(1e-4, 1e-2),
+        "dropout": Uniform(0.0, 0.25),
+        "epochs": Choice([10, 20, 30, 40, 50], [0.25, 0.25, 0.2, 0.2, 0.1]),
+    }
+    base = Spec(latent_dim=4, optimizer="adamax", batch_size=128, validation=0.2)
+    search = Search(base, priors, 180)
+    specs = [search.draw(number) for number in range(180)]
+    images = sum(48_000 * spec.epochs for spec in specs)
+    ours, _ = trained(specs)
+    note = f"{images / 1e6:.0f} million images; {table.share(ours, base)}"
+    table.row("search A1 whole, 180 trials", images / ours, None, "s", note, trainer=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"  # without results/, so that everything is trained
+        left_out = shutil.ignore_patterns("results", "_build", ".*")
+        shutil.copytree(Path(__file__).parents[1], copy, ignore=left_out)
+        shutil.copytree(home() / "data", Path(folder) / "home" / "data")
+        changed = {"PYTHONPATH": str(copy), "AECORE_HOME": str(Path(folder) / "home")}
+        command = [sys.executable, "-m", "aecore.cli", "run", "--profile", "paper"]
+        started = time.perf_counter()
+        subprocess.run(command, cwd=copy, env=os.environ | changed, check=True)
+        seconds = time.perf_counter() - started
+    table.row("paper profile, nothing stored", seconds, None, "s", "12 pages", trainer=True)
+
+
 def programs(table: Table) -> None:
     """What one waits for at the command line."""
 
@@ -239,7 +320,7 @@ def growth(table: Table) -> None:
 
 SECTIONS: dict[str, Callable[[Table], None]] = {
     section.__name__: section
-    for section in (search, sweep, dense, neighbors, analysis, programs, growth)
+    for section in (search, sweep, dense, neighbors, analysis, programs, growth, layers, reports)
 }
 
 

@@ -159,6 +159,25 @@ def flops_per_image(spec: Spec) -> float:
     return counter.get_total_flops() / spec.batch_size
 
 
+def bytes_per_image(spec: Spec) -> float:
+    """Memory traffic of one training step for each image, at least: every layer's output.
+
+    Each is written and read on the way forth, and so is its gradient on the way back.
+    """
+    model, found = network(spec), []
+    for layer in model:
+        layer.register_forward_hook(lambda _, __, output: found.append(output.nelement()))
+    model(torch.rand(1, 1, 28, 28))
+    return 4 * 4 * sum(found)
+
+
+def copied_bytes(device: torch.device) -> float:
+    """Bytes a second that a large copy reads and writes there: the limit of memory."""
+    a = torch.rand(2**26 if device.type == "cpu" else 2**30, device=device)
+    b = torch.empty_like(a)
+    return 8 * len(a) / float(np.median(repeated(lambda: b.copy_(a)[-1].item(), 5)))
+
+
 def matrix_product_flops(device: torch.device) -> float:
     """Floating-point operations a second of a large matrix product there: the limit."""
     n = 3000 if device.type == "cpu" else 16_000

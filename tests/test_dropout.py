@@ -6,7 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from aecore import randomness
-from aecore.dropout import Dropout, hashed, keep_mask, masked, threshold
+from aecore.dropout import Dropout, hashed, keep_masks, masked, threshold
 
 
 def numpy_hash(index, key):
@@ -21,8 +21,9 @@ def numpy_hash(index, key):
 
 @pytest.mark.parametrize("key", [0, 2**63 - 1, randomness.key(3, "dropout", 1, 2)])
 def test_hash_is_numpys_and_uniform(key):
-    index = np.arange(200_000)
-    found = hashed(torch.from_numpy(index), key).numpy()
+    index = np.arange(200_000, dtype=np.int32)
+    halves = np.array([key & 0xFFFFFFFF, key >> 32], np.uint32).view(np.int32)
+    found = hashed(torch.from_numpy(index), *torch.from_numpy(halves)).numpy().view(np.uint32)
     np.testing.assert_array_equal(found, numpy_hash(index, key))
     for bits in (found >> 24, found & 255):  # the high and the low ones
         assert chisquare(np.bincount(bits, minlength=256)).pvalue > 1e-4
@@ -34,7 +35,9 @@ def test_kernel_drops_what_the_mask_says_whatever_the_layout(rate, shape):
     torch.manual_seed(0)
     key, h = randomness.key(0, "dropout"), torch.randn(shape)
     rows = h.movedim(1, -1)
-    expected = (rows * keep_mask(rows, rate, key)).movedim(-1, 1)
+    other, mask = keep_masks(rows.shape, [0.5, rate], [key + 1, key], "cpu")
+    assert not torch.equal(other > 0, mask > 0)
+    expected = (rows * mask).movedim(-1, 1)
     layouts = [h, h.contiguous(memory_format=torch.channels_last)] if h.dim() == 4 else [h, h.T.T]
     for given in layouts:
         torch.testing.assert_close(masked(given, rate, key), expected, rtol=1e-6, atol=0)
