@@ -1,8 +1,8 @@
 """Checks of single values: each returns the value in its canonical type or says what is allowed."""
 
-import math
 import numbers
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,7 +49,8 @@ def real(
     Raises `InvalidValue` otherwise, for a bool and for NaN too.
     """
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_real or not math.isfinite(value) or not _inside(value, low, high, above, below):
+    largest = sys.float_info.max  # a whole number may be larger, and then is no float
+    if not is_real or not abs(value) <= largest or not _inside(value, low, high, above, below):
         allowed = f"a finite number {_bounds(low, high, above, below)}".strip()
         raise InvalidValue(f"{name}={value!r} is not allowed: must be {allowed}")
     return float(value)

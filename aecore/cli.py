@@ -1,8 +1,9 @@
-"""The `aecore` command: data, run, claims, book."""
+"""The `aecore` command: data, run, claims, store, book."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: a notebook failed; 2: it can't be done, told in one line; 130: Ctrl-C.
+    0: done; 1: a notebook failed or an entry is damaged; 2: it can't be done, told in one line;
+    130: Ctrl-C.
     """
     warnings.showwarning = _warn
     try:
@@ -91,6 +93,50 @@ def _book(given: argparse.Namespace) -> int:
     return 0
 
 
+def _store_ls(given: argparse.Namespace) -> int:
+    from aecore import upkeep
+    from aecore.store import Store
+
+    for line in upkeep.listing(Store()):
+        if given.json:
+            print(json.dumps(line))
+        elif line["kind"] == "run":
+            loss, spec = line["metrics"]["train_loss"], line["spec"]
+            said = ", ".join(f"{name}={value}" for name, value in spec.items())
+            print(f"run    {line['key'][:12]}  loss {loss}  {said}")
+        else:
+            question = line["question"]
+            print(f"{line['kind']:5}  {line['key'][:12]}  {question.get('table', '')}")
+    return 0
+
+
+def _store_verify(given: argparse.Namespace) -> int:
+    from aecore import upkeep
+    from aecore.store import Store
+
+    store = Store()
+    found = list(upkeep.damages(store))
+    for path, problem in found:
+        print(f"damaged  {path}: {problem}")
+    count = len(list(store.entries())) + len(store.checkpoints()) - len(found)
+    print(f"{count} entries are whole, {len(found)} damaged")
+    return FAILED if found else 0
+
+
+def _store_gc(given: argparse.Namespace) -> int:
+    from aecore import upkeep
+    from aecore.store import Store
+
+    total = 0
+    for path in upkeep.leftovers(Store()):
+        total += upkeep.size(path)
+        print(f"{'would remove' if given.dry_run else 'removed'}  {path}")
+        if not given.dry_run:
+            upkeep.remove(path)
+    print(f"{total:,} bytes")
+    return 0
+
+
 def _executed(root: Path, given: argparse.Namespace) -> Path:
     """The folder of the executed notebooks; raises `InvalidValue` if there are none."""
     from aecore import batch, parameters
@@ -138,6 +184,17 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(command=_claims)
     _add_profile(claims)
     _add_dataset(claims)
+
+    store = commands.add_parser("store", help="look after what was computed")
+    upkeep = store.add_subparsers(required=True, metavar="COMMAND")
+    ls = upkeep.add_parser("ls", help="list every entry")
+    ls.set_defaults(command=_store_ls)
+    ls.add_argument("--json", action="store_true", help="one JSON object a line")
+    verify = upkeep.add_parser("verify", help="read everything; exit 1 if something is damaged")
+    verify.set_defaults(command=_store_verify)
+    gc = upkeep.add_parser("gc", help="remove what nobody will read again, no results")
+    gc.set_defaults(command=_store_gc)
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
 
     book = commands.add_parser("book", help="make the HTML book of the executed notebooks")
     book.set_defaults(command=_book)

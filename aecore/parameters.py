@@ -250,7 +250,7 @@ def parse(setting: str) -> tuple[str, Any]:
         raise InvalidValue(f"--set {setting}: must be name=value, as in --set latent_dims=[1,2,4]")
     try:
         return name.strip(), _numbers(yaml.safe_load(text))
-    except (yaml.YAMLError, ValueError):  # 1024-64-10 looks like a date to YAML
+    except (yaml.YAMLError, ValueError, RecursionError):  # 1024-64-10 looks like a date to YAML
         raise InvalidValue(f"--set {setting}: the value can't be read") from None
 
 
@@ -265,14 +265,17 @@ def profile(path: Path, name: str) -> dict[str, Values]:
         reason = " ".join(str(error).split())
         raise InvalidValue(f"{path.name} can't be read: {reason}") from None
     if not isinstance(profiles, dict) or name not in profiles:
-        known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
+        known = ", ".join(map(str, profiles)) if isinstance(profiles, dict) else "none"
         raise InvalidValue(f"unknown profile {name!r}: known are {known}")
     sections = profiles[name] or {}
     if not isinstance(sections, dict) or not all(
         isinstance(values, dict | None) for values in sections.values()
     ):
         raise InvalidValue(f"{path.name}: profile {name} must map notebooks to their parameters")
-    return {notebook: _numbers(values or {}) for notebook, values in sections.items()}
+    try:
+        return {notebook: _numbers(values or {}) for notebook, values in sections.items()}
+    except RecursionError:  # an anchor of YAML within itself
+        raise InvalidValue(f"{path.name}: profile {name} holds itself") from None
 
 
 def _like(default: object, name: str, value: object) -> object:

@@ -17,7 +17,7 @@ from aecore.display import ANSWER, CLAIM, REPLICATION, VERDICTS
 from aecore.reported import EXPERIMENTS, REPORTS
 
 _PLACEHOLDER = re.compile(
-    r"<!-- (profile|answers|claims|scoreboard|made|figure|api|benchmarks)(?:: ([^>]+?))? -->"
+    r"<!-- (profile|answers|claims|scoreboard|made|figure|api|benchmarks|faults)(?:: ([^>]+?))? -->"
 )
 
 
@@ -207,6 +207,25 @@ def _fill_benchmarks(edition: Edition, _: str) -> str:
     return _table(["", "ours", "peer", "unit", "ratio", "peer, notes"], rows, "aecore-benchmarks")
 
 
+def _fill_faults(edition: Edition, _: str) -> str:
+    """What became of the faults in the last run of the tests: here, or else as published."""
+    places = [edition.root / place for place in ("_build/faults.json", "tests/outcomes.json")]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        return "*Not tested yet: `make test` makes what belongs here.*"
+    rows = [
+        [
+            html.escape(fault),
+            html.escape(row["promise"]),
+            f"{row['trials']:,}",
+            f"{'kept' if row['kept'] else '<strong>broken</strong>'}"
+            + (f": {html.escape(row['outcome'])}" if row["outcome"] else ""),
+        ]
+        for fault, row in json.loads(found.read_text()).items()
+    ]
+    return _table(["fault", "promise", "trials", "outcome"], rows, "aecore-faults")
+
+
 def _not_run(section: str) -> str:
     names = "" if section == "all" else f" {section}"
     return f"*Not run yet: `aecore run{names}` makes what belongs here.*"
@@ -235,4 +254,5 @@ FILL: dict[str, Callable[[Edition, Any], str]] = {
     "made": _fill_made,
     "api": _fill_api,
     "benchmarks": _fill_benchmarks,
+    "faults": _fill_faults,
 }

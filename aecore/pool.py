@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -72,7 +75,9 @@ def run_jobs(
     at once.
     """
     own = executor is None
-    executor = executor or loky.get_reusable_executor(max_workers=loky.cpu_count(), timeout=120)
+    executor = executor or loky.get_reusable_executor(
+        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(),)
+    )
     order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
     error = None
     with TemporaryDirectory() as folder, _bar(label, sum(sizes), unit) as bar:
@@ -108,6 +113,17 @@ def run_jobs(
                     executor.shutdown(wait=True, kill_workers=True)
     if error is not None:
         raise error
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when `parent` has died: nobody would take what it computes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _bar(label: str, total: int, unit: str) -> tqdm:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from aecore import models
 from aecore.data import Dataset, load
+from aecore.leases import Lease
 from aecore.paths import commit
 from aecore.pool import BATCH, Counter, in_threads, run_jobs
 from aecore.spec import Spec
@@ -142,9 +142,7 @@ def train_job(
     repeat and to kill: it works under locks of its keys, from their last checkpoints on.
     """
     keyed, counter = {run_key(spec): spec for spec in specs}, Counter(counter_path)
-    with ExitStack() as locks:
-        for key in sorted(keyed):  # in one order everywhere, so that nobody waits in a circle
-            locks.enter_context(store.lock(key))
+    with store.lease(*keyed) as lease:
         entries = {key: store.read("run", key) for key in keyed}
         with reproducible():
             data = load(specs[0].dataset)
@@ -152,7 +150,7 @@ def train_job(
                 images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))
             makings = {
-                key: _Making(key, spec, data, device, store)
+                key: _Making(key, spec, data, device, store, lease)
                 for key, spec in keyed.items()
                 if entries[key] is None
             }
@@ -187,16 +185,18 @@ def _train_until_one_is_done(makings: Sequence[_Making], counter: Counter) -> No
 class _Making:
     """A run in the making: its training, where its checkpoints are, and the seconds it took."""
 
-    def __init__(self, key: str, spec: Spec, data: Dataset, device: str, store: Store) -> None:
-        self.key, self.store, self.data, self.seconds = key, store, data, 0.0
+    def __init__(
+        self, key: str, spec: Spec, data: Dataset, device: str, store: Store, lease: Lease
+    ) -> None:
+        self.key, self.store, self.lease, self.data, self.seconds = key, store, lease, data, 0.0
         self.training = Training(spec, data, device)
         if (checkpoint := store.read_checkpoint(key)) is not None:
             self.training.restore(checkpoint.document, checkpoint.arrays)
             self.seconds = checkpoint.document["seconds"]
 
     def save(self) -> None:
-        """Write a checkpoint, unless the run is done."""
-        if not self.training.done:
+        """Write a checkpoint, unless the run is done or another process has taken it over."""
+        if not self.training.done and self.lease.held(self.key):
             document, arrays = self.training.checkpoint()
             document["seconds"] = self.seconds
             self.store.write_checkpoint(self.key, document, arrays)
@@ -217,7 +217,8 @@ class _Making:
         }
         arrays = training.result()
         self.store.write("run", self.key, document, arrays)
-        self.store.drop_checkpoint(self.key)
+        if self.lease.held(self.key):
+            self.store.drop_checkpoint(self.key)
         return Entry(document, arrays)
 
 

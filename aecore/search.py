@@ -172,7 +172,7 @@ class Search:
     def _record(self, sampler: str, trials: Sequence[Trial], store: Store) -> None:
         path = self.path(sampler, store)
         try:
-            with store.lock(path.stem):
+            with store.lease(path.stem):
                 study.record(path, self.frozen(trials))
         except OSError as error:
             raise StoreError(f"the study {path} can't be written: {error}") from error

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aecore.leases import Lease
 from aecore.paths import home, published
 
 Arrays = dict[str, np.ndarray]
+DAMAGE = (ValueError, KeyError, TypeError, SafetensorError)  # what reading torn files may raise
 
 
 class StoreError(RuntimeError):
@@ -56,14 +60,14 @@ class Store:
         for root in (self.root, *self.layers):
             folder = _folder(root, kind, key)
             try:
-                return _read(folder, kind)
+                return read_entry(folder, kind)
             except NotADirectoryError:
                 continue
             except FileNotFoundError as error:
                 if not folder.exists():
                     continue
                 problem = f"{Path(error.filename).name} is missing"
-            except (ValueError, SafetensorError) as error:
+            except DAMAGE as error:
                 problem = str(error)
             except OSError as error:  # not to be read now is not damaged
                 raise StoreError(f"the store entry {folder} can't be read: {error}") from error
@@ -85,7 +89,7 @@ class Store:
         size = sum(map(len, files.values()))
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+            draft = Path(tempfile.mkdtemp(prefix=draft_prefix(), dir=folder.parent))
             try:
                 for name, content in files.items():
                     _write(draft / name, content)
@@ -102,10 +106,10 @@ class Store:
         """The last checkpoint of a run; a damaged one is moved aside with a warning."""
         path = self._checkpoint(key)
         try:
-            return _parse_checkpoint(path.read_bytes())
+            return read_checkpoint(path)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, SafetensorError) as error:
+        except DAMAGE as error:
             self._set_aside(path, str(error))
             return None
         except OSError as error:
@@ -118,7 +122,7 @@ class Store:
         path = self._checkpoint(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft = path.with_name(f"{draft_prefix()}{path.name}")
             try:
                 _write(draft, content)
                 draft.replace(path)
@@ -131,14 +135,37 @@ class Store:
         """Forget the checkpoint of a run, if there is one."""
         self._checkpoint(key).unlink(missing_ok=True)
 
-    def lock(self, key: str) -> FileLock:
-        """A lock for whoever computes `key`; the system frees it when its holder dies."""
+    def entries(self) -> Iterator[tuple[str, str, Path]]:
+        """Kind, key and folder of every entry of the store and its layers, whole or not."""
+        for root in (self.root, *self.layers):
+            for folder in sorted(root.glob("*s/[0-9a-f][0-9a-f]/[0-9a-f]*")):
+                yield folder.parts[-3][:-1], folder.name, folder
+
+    def checkpoints(self) -> list[Path]:
+        """The files of all checkpoints."""
+        return sorted((self.root / "checkpoints").glob("[!.]*.safetensors"))
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the store itself has an entry, whole or not."""
+        return _folder(self.root, kind, key).exists()
+
+    def busy(self, key: str) -> bool:
+        """Whether somebody computes `key` now."""
+        lock = FileLock(self.root / "locks" / f"{key}.lock")
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def lease(self, *keys: str) -> Lease:
+        """Locks for whoever computes `keys`, or writes the files of that name."""
         folder = self.root / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error, 0) from error
-        return FileLock(folder / f"{key}.lock")
+        return Lease(folder, keys)
 
     def check_writable(self) -> None:
         """Raise `StoreError` now rather than after an hour of training."""
@@ -174,11 +201,17 @@ class Store:
         )
 
 
+def draft_prefix() -> str:
+    """How the names of what this process is writing begin."""
+    return f".{platform.node()}~{os.getpid()}~"
+
+
 def _folder(root: Path, kind: str, key: str) -> Path:
     return root / f"{kind}s" / key[:2] / key
 
 
-def _read(folder: Path, kind: str) -> Entry:
+def read_entry(folder: Path, kind: str) -> Entry:
+    """The entry in a folder; raises `OSError`, or one of `DAMAGE`."""
     content = json.loads((folder / f"{kind}.json").read_bytes())
     if not isinstance(content, dict) or not isinstance(content.get("document"), dict):
         raise ValueError(f"{kind}.json is not an entry")
@@ -189,7 +222,9 @@ def _read(folder: Path, kind: str) -> Entry:
     return _checked(content, arrays)
 
 
-def _parse_checkpoint(content: bytes) -> Entry:
+def read_checkpoint(path: Path) -> Entry:
+    """The checkpoint in a file; raises `OSError`, or one of `DAMAGE`."""
+    content = path.read_bytes()
     # The safetensors format: 8 bytes of header length, the header as JSON, the arrays.
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])

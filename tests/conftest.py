@@ -1,12 +1,41 @@
 """What several tests share: a small data set and stores of their own."""
 
+import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aecore.data import fetch
 from aecore.store import Store
+
+OUTCOMES = pytest.StashKey[dict]()  # of the tests marked as faults, for the book's page of them
+FAULTS = Path(__file__).resolve().parent.parent / "_build" / "faults.json"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep what became of a fault: the mark says which, the test's properties give the figures."""
+    report = yield
+    mark = item.get_closest_marker("fault")
+    if mark is not None and report.when == "call":
+        outcomes = item.config.stash.setdefault(OUTCOMES, {})
+        fault, promise = mark.args
+        said = {"trials": 1} | dict(item.user_properties)
+        row = outcomes.setdefault(fault, {"promise": promise, "trials": 0, "kept": True})
+        row["trials"] += said["trials"]
+        row["kept"] &= report.passed
+        row["outcome"] = said.get("outcome", "")
+    return report
+
+
+def pytest_sessionfinish(session):
+    """Write the outcomes of this run over those of earlier ones."""
+    if found := session.config.stash.get(OUTCOMES, {}):
+        before = json.loads(FAULTS.read_text()) if FAULTS.exists() else {}
+        FAULTS.parent.mkdir(exist_ok=True)
+        FAULTS.write_text(json.dumps(before | found, indent=1))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -82,6 +82,10 @@ def test_notebooks_that_complete_are_there_and_nothing_else(ran):
     assert sorted(path.name for path in out.iterdir()) == names
 
 
+@pytest.mark.fault(
+    "a cell of a notebook raises, and a kernel dies",
+    "those pages fail alone; the summary says which and why, exit status 1; the others are kept",
+)
 def test_the_exit_status_and_the_summary_tell_of_the_failures(ran):
     done, out = ran
     assert done.returncode == 1
@@ -136,6 +140,10 @@ def test_each_data_set_has_a_folder_of_its_own(tmp_path, dataset, name):
     assert batch.folder(tmp_path, "quick", dataset) == tmp_path / "_build" / "notebooks" / name
 
 
+@pytest.mark.fault(
+    "Ctrl-C while notebooks run",
+    "the kernels end, the summary says what is safe, exit status 130",
+)
 def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, tiny):
     write(tmp_path, "first", tiny, "n")
     waits = "import os, sys, time\nprint(f'kernel={os.getpid()}', file=sys.stderr)\ntime.sleep(99)"

@@ -173,6 +173,10 @@ def test_files_of_another_data_set_are_not_taken_for_damaged_ones(fresh, monkeyp
         fetch("fashion_mnist")
 
 
+@pytest.mark.fault(
+    "a source sends other bytes",
+    "refused by their digest before they are opened",
+)
 def test_a_source_with_other_bytes_is_refused(fresh, monkeypatch, mnist_raw):
     other = [*mnist_raw[:3], mnist_raw[3][:-1] + b"\x0b"]
     monkeypatch.setattr(data, "SOURCES", (source_of(other, []),))
@@ -181,6 +185,10 @@ def test_a_source_with_other_bytes_is_refused(fresh, monkeypatch, mnist_raw):
     assert not list((fresh / "home").rglob("*ubyte*"))
 
 
+@pytest.mark.fault(
+    "there is no network, and no copy of the data",
+    "one message says what was tried and where to put the files",
+)
 def test_without_a_source_the_message_says_what_was_tried_and_what_to_do(fresh, monkeypatch):
     def unreachable(*args, **kwargs):
         raise OSError("Name or service not known")
@@ -208,6 +216,10 @@ def test_without_a_source_the_message_says_what_was_tried_and_what_to_do(fresh, 
         assert said in message
 
 
+@pytest.mark.fault(
+    "a source of the data never answers",
+    "it is given up after a time, and the next one is asked",
+)
 def test_a_mirror_that_never_answers_is_given_up(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -248,6 +260,10 @@ class Trap:
         return os.mkdir, (self.path,)
 
 
+@pytest.mark.fault(
+    "a pickle of the data holds code",
+    "nothing but arrays is unpickled; the code is not run",
+)
 def test_the_unpickler_takes_arrays_and_executes_nothing(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     new = pickle.dumps((array, array[0]), protocol=3)

@@ -110,6 +110,10 @@ def start(tiny, root, script):
     )
 
 
+@pytest.mark.fault(
+    "a training is killed, or stopped by Ctrl-C",
+    "the same call goes on from its last checkpoint to the same bits",
+)
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     """The whole process group is stopped in mid-training, after the first checkpoint."""

@@ -232,6 +232,10 @@ def described(trials):
     return [(trial.number, trial.spec, trial.loss) for trial in trials]
 
 
+@pytest.mark.fault(
+    "a guided search is killed",
+    "the same call goes on and trains no trial twice",
+)
 def test_a_killed_study_goes_on_and_repeats_nothing(tiny, tmp_path):
     """The whole process group is killed in the guided part of a search."""
     script, root = tmp_path / "script.py", tmp_path / "store"

@@ -115,7 +115,7 @@ def test_unwritable_folder_is_one_clear_line(tmp_path):
         store.check_writable,
         lambda: store.write("run", KEY, DOCUMENT, ARRAYS),
         lambda: store.write_checkpoint(KEY, DOCUMENT, ARRAYS),
-        lambda: store.lock(KEY),
+        lambda: store.lease(KEY),
     ):
         with pytest.raises(StoreError, match=r"can't be written.*AECORE_HOME") as error:
             attempt()

@@ -134,6 +134,10 @@ def test_early_stopping_keeps_the_best_epoch(tiny):
     assert loss == pytest.approx(min(losses), rel=1e-4)
 
 
+@pytest.mark.fault(
+    "the loss becomes infinite or no number",
+    "the run ends, and is recorded as diverged",
+)
 def test_divergence_ends_a_run_and_says_so(tiny):
     run = train(Spec(dataset=tiny, optimizer="sgd", learning_rate=1e20, epochs=5, batch_size=30))
     assert run.diverged
