@@ -190,40 +190,45 @@ def _fill_api(_: Edition, modules: str) -> str:
 
 def _fill_benchmarks(edition: Edition, _: str) -> str:
     """What `make bench` measured: here, or else what is published with it."""
-    places = [edition.root / place for place in ("_build/bench.json", "benchmarks/measured.json")]
-    measured = next((place for place in places if place.exists()), None)
+    measured = _made_or_published(edition, "_build/bench.json", "benchmarks/measured.json")
     if measured is None:
         return "*Not measured yet: `make bench` makes what belongs here.*"
+    devices = ", ".join(dict.fromkeys(row["device"] for row in measured))
     rows = [
         [
-            html.escape(row["name"]),
-            *(f"{row[name]:,}" if row[name] is not None else "" for name in ("ours", "peer")),
-            html.escape(row["unit"]),
-            f"{row['ratio']} ×" if row["ratio"] is not None else "",
-            f"{html.escape(row['note'])} <small>{html.escape(row['device'])}</small>",
+            f"{html.escape(row['name'])} <small>{html.escape(row['unit'])}</small>",
+            *(f"{row[name]:,.10g}" if row[name] is not None else "" for name in ("ours", "peer")),
+            f"{row['ratio']:.3g} ×" if row["ratio"] is not None else "",
+            html.escape(row["note"]),
         ]
-        for row in json.loads(measured.read_text())
+        for row in measured
     ]
-    return _table(["", "ours", "peer", "unit", "ratio", "peer, notes"], rows, "aecore-benchmarks")
+    table = _table(["", "ours", "peer", "ratio", "peer, notes"], rows, "aecore-benchmarks")
+    return f"Measured on {devices}.\n\n{table}"
 
 
 def _fill_faults(edition: Edition, _: str) -> str:
     """What became of the faults in the last run of the tests: here, or else as published."""
-    places = [edition.root / place for place in ("_build/faults.json", "tests/outcomes.json")]
-    found = next((place for place in places if place.exists()), None)
+    found = _made_or_published(edition, "_build/faults.json", "tests/outcomes.json")
     if found is None:
         return "*Not tested yet: `make test` makes what belongs here.*"
     rows = [
         [
-            html.escape(fault),
-            html.escape(row["promise"]),
+            f"{html.escape(fault)} <small>{html.escape(row['promise'])}</small>",
             f"{row['trials']:,}",
             f"{'kept' if row['kept'] else '<strong>broken</strong>'}"
             + (f": {html.escape(row['outcome'])}" if row["outcome"] else ""),
         ]
-        for fault, row in json.loads(found.read_text()).items()
+        for fault, row in found.items()
     ]
-    return _table(["fault", "promise", "trials", "outcome"], rows, "aecore-faults")
+    return _table(["fault, and the promise", "trials", "outcome"], rows, "aecore-faults")
+
+
+def _made_or_published(edition: Edition, made: str, published: str) -> Any:
+    """What the first of two JSON files of the project holds that is there, or None."""
+    places = [edition.root / made, edition.root / published]
+    there = next((place for place in places if place.exists()), None)
+    return None if there is None else json.loads(there.read_text())
 
 
 def _not_run(section: str) -> str:

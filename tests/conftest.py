@@ -22,7 +22,7 @@ def pytest_runtest_makereport(item, call):
     if mark is not None and report.when == "call":
         outcomes = item.config.stash.setdefault(OUTCOMES, {})
         fault, promise = mark.args
-        said = {"trials": 1} | dict(item.user_properties)
+        said = {"trials": 1} | mark.kwargs | dict(item.user_properties)
         row = outcomes.setdefault(fault, {"promise": promise, "trials": 0, "kept": True})
         row["trials"] += said["trials"]
         row["kept"] &= report.passed

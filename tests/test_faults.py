@@ -86,7 +86,7 @@ def damages(content: bytes) -> list[bytes]:
 
 @pytest.mark.fault(
     "a file of the store is cut off, or a bit in it flips",
-    "noticed by `aecore store verify` (exit status 1) and by the next reader, which moves the "
+    "noticed by aecore store verify (exit status 1) and by the next reader, which moves the "
     "entry aside; never used",
 )
 def test_every_damage_is_found_and_never_used(tiny, tmp_path, monkeypatch, record_property):

@@ -45,7 +45,7 @@ def many(count: int):
     )
 
 
-@pytest.mark.fault("3,000 random specs", "each is a spec, or is refused in one line")
+@pytest.mark.fault("random specs", "each is a spec, or is refused in one line", trials=3000)
 @many(3000)
 @given(SPECS)
 def test_any_spec(data):
@@ -57,7 +57,9 @@ def test_any_spec(data):
         assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
-@pytest.mark.fault("2,000 random settings for `aecore run --set`", "data, or refused; never run")
+@pytest.mark.fault(
+    "random settings for aecore run --set", "data, or refused; never run", trials=2000
+)
 @many(2000)
 @given(st.text(max_size=20) | PLAIN.map(lambda value: f"latent_dims={yaml.safe_dump(value)}"))
 def test_any_setting(text):
@@ -69,7 +71,7 @@ def test_any_setting(text):
         pass
 
 
-@pytest.mark.fault("2,000 random profile files", "values, or refused in one line")
+@pytest.mark.fault("random profile files", "values, or refused in one line", trials=2000)
 @many(2000)
 @given(
     st.binary(max_size=40)
@@ -86,9 +88,9 @@ def test_any_profile(content):
 
 
 KEY = "ab" * 32
-DOCUMENT = st.binary(max_size=60) | st.fixed_dictionaries(
-    {"digest": PLAIN, "document": PLAIN}
-).map(lambda value: json.dumps(value).encode())
+DOCUMENT = st.binary(max_size=60) | st.fixed_dictionaries({"digest": PLAIN, "document": PLAIN}).map(
+    lambda value: json.dumps(value).encode()
+)
 WEIGHTS = st.binary(max_size=60) | st.builds(
     lambda header, rest: len(header).to_bytes(8, "little") + header + rest,
     PLAIN.map(lambda value: json.dumps({"__metadata__": value}).encode()),
@@ -97,8 +99,9 @@ WEIGHTS = st.binary(max_size=60) | st.builds(
 
 
 @pytest.mark.fault(
-    "3,000 random store entries and checkpoints",
+    "random store entries and checkpoints",
     "none is used, none stops a run, nothing outside the store's folder is touched",
+    trials=3000,
 )
 @many(3000)
 @given(DOCUMENT, WEIGHTS)
