@@ -73,6 +73,10 @@ def run(
         open_.enter_context(kernels.own_first())
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
         made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
+        if cluster_address := os.environ.get("AECORE_SCHEDULER"):
+            from aecore.cluster import Cluster
+
+            Cluster(cluster_address, {job.values.get("dataset", DATASET) for job in jobs}).close()
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             out.mkdir(parents=True, exist_ok=True)

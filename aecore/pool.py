@@ -9,7 +9,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,10 +107,10 @@ def run_jobs(
                 )
                 bar.update(sum(seen) - bar.n)
                 for future in done:
-                    if future.exception() is None:
+                    problem = CancelledError() if future.cancelled() else future.exception()
+                    if problem is None:
                         yield futures[future], future.result()
-                    else:
-                        error = error or future.exception()
+                    error = error or problem
             stopped = False
         finally:
             if stopped:

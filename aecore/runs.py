@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecore import models
+from aecore import cluster, models
+from aecore.cluster import Cluster, ClusterError
 from aecore.data import Dataset, load
 from aecore.leases import Lease
 from aecore.paths import commit
@@ -86,14 +87,15 @@ def fit(
 ) -> list[Run]:
     """The runs of `specs`, in their order: read from the store, or trained and stored.
 
-    Training goes through `executor`, by default one process a core with one thread each; progress
-    goes to stderr. After Ctrl-C or a kill, the same call continues from the last checkpoints.
-    Raises `InvalidValue` for what is no spec or device, `DataError` or `StoreError` before
-    anything is trained.
+    Training goes through `executor`, by default the cluster that `AECORE_SCHEDULER` names, else one
+    process a core with one thread each; progress goes to stderr. After Ctrl-C or a kill, the same
+    call continues from the last checkpoints. Raises `InvalidValue` for what is no spec or device,
+    `DataError`, `StoreError` or `ClusterError` before anything is trained.
     """
     specs = list(specs)
     store = store or Store()
-    device = str(resolve_device(device))
+    if executor is None and not cluster.address():
+        device = str(resolve_device(device))
     keys = [run_key(spec) for spec in specs]
     entries = {key: store.read("run", key) for key in dict.fromkeys(keys)}
     wanted = {key: spec for key, spec in zip(keys, specs, strict=True) if entries[key] is None}
@@ -102,10 +104,15 @@ def fit(
         for spec in wanted.values():
             data = load(spec.dataset)
             models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
+        if executor is None and cluster.address():
+            executor = Cluster(cluster.address(), {spec.dataset for spec in wanted.values()})
+        remote = isinstance(executor, Cluster)
         frozen = list(dict.fromkeys(spec.frozen for spec in wanted.values() if spec.frozen))
         encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
-        groups = _groups(list(wanted.values()), device)
-        jobs = [(group, store, device, encoders.get(group[0].frozen)) for group in groups]
+        stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
+        groups = _groups(list(wanted.values()), stacks)
+        place = None if remote else store  # a worker elsewhere has its own
+        jobs = [(group, place, device, encoders.get(group[0].frozen)) for group in groups]
         sizes = [sum(map(_images, group)) for group in groups]
         label = f"training {len(wanted)} {'model' if len(wanted) == 1 else 'models'}"
         try:
@@ -113,6 +120,10 @@ def fit(
                 for spec, entry in zip(groups[number], found, strict=True):
                     store.write("run", run_key(spec), entry.document, entry.arrays)
                     entries[run_key(spec)] = entry
+        except CancelledError:
+            raise ClusterError(
+                "the scheduler has gone; what was trained is stored, and the same call goes on"
+            ) from None
         except KeyboardInterrupt:
             done = sum(entries[key] is not None for key in wanted)
             print(
@@ -131,16 +142,18 @@ def run_key(spec: Spec) -> str:
 
 def train_job(
     specs: Sequence[Spec],
-    store: Store,
+    store: Store | None,
     device: str,
     encoder: Run | None = None,
     counter_path: Path | None = None,
 ) -> list[Entry]:
     """The stored entries of `specs`: trained, together if they are several, or read.
 
-    `encoder` is the run that `spec.frozen` names: the training images are then its codes. Safe to
-    repeat and to kill: it works under locks of its keys, from their last checkpoints on.
+    `store` is by default that of whoever does the job; `encoder` is the run that `spec.frozen`
+    names: the training images are then its codes. Safe to repeat and to kill: it works under locks
+    of its keys, from their last checkpoints on.
     """
+    store, device = store or Store(), str(resolve_device(device))
     keyed, counter = {run_key(spec): spec for spec in specs}, Counter(counter_path)
     with store.lease(*keyed) as lease:
         entries = {key: store.read("run", key) for key in keyed}
@@ -222,9 +235,9 @@ class _Making:
         return Entry(document, arrays)
 
 
-def _groups(specs: Sequence[Spec], device: str) -> list[list[Spec]]:
-    """The specs that one job trains together: on a CPU one, elsewhere all of one shape."""
-    if device == "cpu":
+def _groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
+    """The specs that one job trains together: one, or with stacks, for GPUs, all of one shape."""
+    if not stack:
         return [[spec] for spec in specs]
     stacks: dict[object, list[Spec]] = {}
     for spec in specs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import platform
 import shutil
 import statistics
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from aecore.allpairs import nearest_of_all
+from aecore.cluster import Cluster
 from aecore.corruption import GaussianNoise
 from aecore.data import load
 from aecore.latent import distance_surface
@@ -78,8 +81,8 @@ class Table:
 
         Images a second, and what says so, are measured where networks train, else on the CPU.
         """
-        more = unit == "images/s"
-        device = self.trainer if more or trainer else self.cpu
+        more = unit.endswith("/s")
+        device = self.trainer if unit == "images/s" or trainer else self.cpu
         ratio = None if peer is None else ours / peer if more else peer / ours
         self.rows.append({"name": name, "ours": _digits(ours), "peer": _digits(peer), "unit": unit,
                           "ratio": _digits(ratio), "device": device, "note": note})  # fmt: skip
@@ -275,6 +278,42 @@ def reports(table: Table) -> None:
     table.row("paper profile, nothing stored", seconds, None, "s", "12 pages", trainer=True)
 
 
+def cluster(table: Table) -> None:
+    """What a Dask scheduler takes for jobs that do nothing, with the bytes of real ones."""
+    (run,) = fit([Spec(latent_dim=4, epochs=1, train_images=500)])
+    command = [sys.executable, "-m", "dask"]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+
+        def start(*words: str) -> None:
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+            process = subprocess.Popen([*command, *words, "--no-dashboard"], **silent)
+            running.callback(process.wait)
+            running.callback(process.terminate)
+
+        place = Path(folder) / "scheduler.json"
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(place))
+        while not place.exists():
+            time.sleep(0.1)
+        workers = ["--nworkers", str(table.cores), "--nthreads", "1"]
+        start("worker", "--scheduler-file", str(place), *workers)
+        executor = Cluster(json.loads(place.read_text())["address"], ["mnist"])
+
+        def jobs() -> None:
+            futures = [executor.submit(_unchanged, run.weights, n) for n in range(300)]
+            for future in futures:
+                future.result()
+
+        seconds = statistics.median(repeated(jobs, ROUNDS))
+        executor.close()
+    size = len(pickle.dumps(run.weights))
+    note = f"{size / 1e3:.0f} kB each way, as much as a model's weights"
+    table.row("job through a scheduler", 300 / seconds, None, "jobs/s", note)
+
+
+def _unchanged(weights: dict, number: int) -> dict:
+    return weights
+
+
 def programs(table: Table) -> None:
     """What one waits for at the command line."""
 
@@ -322,7 +361,18 @@ def growth(table: Table) -> None:
 
 SECTIONS: dict[str, Callable[[Table], None]] = {
     section.__name__: section
-    for section in (search, sweep, dense, neighbors, analysis, programs, growth, layers, reports)
+    for section in (
+        search,
+        sweep,
+        dense,
+        neighbors,
+        analysis,
+        programs,
+        growth,
+        cluster,
+        layers,
+        reports,
+    )
 }
 
 

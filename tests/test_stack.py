@@ -146,11 +146,11 @@ def test_fit_trains_stacks_to_the_same_runs(tiny, tmp_path, monkeypatch):
     base = Spec(dataset=tiny, epochs=2, batch_size=64, validation=0.2)
     specs = [base.replace(latent_dim=d, seed=d, epochs=d, dropout=0.1) for d in (1, 2, 3)]
     specs.append(base.replace(channels=(2, 3, 4)))
-    grouped = runs._groups(specs, "cuda")
+    grouped = runs._groups(specs, True)
     assert [len(group) for group in grouped] == [3, 1]
-    assert [len(group) for group in runs._groups(specs, "cpu")] == [1, 1, 1, 1]
+    assert [len(group) for group in runs._groups(specs, False)] == [1, 1, 1, 1]
     single = runs.fit(specs, store=Store(tmp_path / "single", layers=()), device="cpu")
-    monkeypatch.setattr(runs, "_groups", lambda specs, device: grouped)
+    monkeypatch.setattr(runs, "_groups", lambda specs, stack: grouped)
     store = Store(tmp_path / "stacked", layers=())
     for run, expected in zip(runs.fit(specs, store=store, device="cpu"), single, strict=True):
         assert (run.key, run.spec, run.best_epoch) == (expected.key, expected.spec, run.spec.epochs)

@@ -1,0 +1,216 @@
+"""A Dask cluster on this machine: a scheduler and workers that come and go, each with its store."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+from command import CHECKOUT, aecore
+from test_faults import listed
+
+from aecore.checks import InvalidValue
+from aecore.cluster import Cluster, ClusterError, _compare, report
+from aecore.runs import fit
+from aecore.spec import Spec
+from aecore.store import Store
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from aecore.cluster import ClusterError
+from aecore.runs import fit
+from aecore.spec import Spec
+data, count, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+specs = [Spec(dataset=data, batch_size=30, dropout=0.2, latent_dim=2, seed=seed, epochs=epochs)
+         for seed in range(count)]
+try:
+    fit(specs)
+except ClusterError as error:
+    sys.exit(f"ClusterError: {error}")
+"""
+
+
+class Dask:
+    """A scheduler and its workers, as processes in `folder`."""
+
+    def __init__(self, folder):
+        self.folder, self.workers, self.count = folder, [], 0
+        self.start_scheduler("0")
+
+    def start_scheduler(self, port):
+        place = self.folder / "scheduler.json"
+        place.unlink(missing_ok=True)
+        self.scheduler = self._dask(
+            "scheduler", "--host", "127.0.0.1", "--port", port, "--scheduler-file", str(place)
+        )
+        deadline = time.monotonic() + 60
+        while not place.exists():
+            assert time.monotonic() < deadline, "no scheduler"
+            time.sleep(0.1)
+        text = place.read_text()
+        self.address = text[text.index("tcp://") :].split('"')[0]
+
+    def start_worker(self, **environment):
+        home = self.folder / f"home-{self.count}"
+        self.count += 1
+        options = ["--nworkers", "1", "--nthreads", "1", "--no-nanny", "--local-directory"]
+        self.workers.append(
+            self._dask(
+                "worker", self.address, *options, str(home), AECORE_HOME=str(home), **environment
+            )
+        )
+
+    def _dask(self, *words, **environment):
+        settings = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "50"}
+        with (self.folder / f"{words[0]}.log").open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dask", words[0], "--no-dashboard", *words[1:]],
+                env={**os.environ, **settings, **environment},
+                cwd=self.folder,  # not the checkout, so that PYTHONPATH may name another package
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self):
+        for process in (*self.workers, self.scheduler):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def dask(tmp_path):
+    running = Dask(tmp_path)
+    yield running
+    running.stop()
+
+
+def program(tiny, home, address, count, epochs):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, tiny, str(count), str(epochs)],
+        env={**os.environ, "AECORE_HOME": str(home), "AECORE_SCHEDULER": address},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.fault(
+    "workers of a cluster are killed one after the other, and others come",
+    "the same models as on this machine, each stored once where the program runs",
+)
+def test_workers_come_and_go(tiny, tmp_path, dask, record_property):
+    count, epochs, home = 6, 100, tmp_path / "home"
+    for _ in range(3):
+        dask.start_worker()
+    running = program(tiny, home, dask.address, count, epochs)
+    killed = 0
+    while running.poll() is None and killed < 2:
+        before = len(list(home.glob("runs/*/*")))
+        deadline = time.monotonic() + 60
+        while running.poll() is None and len(list(home.glob("runs/*/*"))) == before:
+            assert time.monotonic() < deadline, "nothing was trained"
+            time.sleep(0.05)
+        if running.poll() is None:
+            dask.start_worker()
+            dask.workers[killed].send_signal(signal.SIGKILL)
+            killed += 1
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert killed == 2
+    specs = [
+        Spec(dataset=tiny, batch_size=30, dropout=0.2, latent_dim=2, seed=seed, epochs=epochs)
+        for seed in range(count)
+    ]
+    fit(specs, store=Store(tmp_path / "local", layers=()))
+    assert len(listed(home)) == count
+    assert listed(home) == listed(tmp_path / "local")
+    trained = [path for n in range(dask.count) for path in tmp_path.glob(f"home-{n}/runs/*/*")]
+    assert len({path.name for path in trained}) == count
+    record_property("trials", killed)
+    record_property("outcome", f"{count} models, bit for bit those of one machine")
+
+
+@pytest.mark.fault(
+    "the scheduler of a cluster is killed and started again",
+    "one line says so; the same program, run again, trains only what is missing",
+)
+def test_a_scheduler_that_dies_costs_a_second_call(tiny, tmp_path, dask, record_property):
+    home = tmp_path / "home"
+    dask.start_worker()
+    running = program(tiny, home, dask.address, 3, 150)
+    deadline = time.monotonic() + 60
+    while not list(home.glob("runs/*/*/run.json")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline, "nothing was trained"
+        time.sleep(0.05)
+    dask.scheduler.send_signal(signal.SIGKILL)
+    dask.scheduler.wait()
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert said.strip().splitlines()[-1].startswith("ClusterError: the scheduler has gone"), said
+    stored = listed(home)
+    assert 0 < len(stored) < 3
+    dask.start_scheduler(dask.address.rpartition(":")[2])
+    dask.start_worker()
+    again = program(tiny, home, dask.address, 3, 150)
+    _, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert len(listed(home)) == 3
+    assert {key: listed(home)[key] for key in stored} == stored
+    record_property("outcome", f"{len(stored)} of 3 models were stored, the others trained after")
+
+
+def test_a_worker_with_another_package_is_refused(tiny, tmp_path, dask):
+    shutil.copytree(CHECKOUT / "aecore", tmp_path / "other" / "aecore")
+    (tmp_path / "other" / "aecore" / "more.py").write_text("")
+    dask.start_worker(PYTHONPATH=str(tmp_path / "other"))
+    running = program(tiny, tmp_path / "home", dask.address, 1, 1)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 1
+    assert "ClusterError: the worker tcp://" in said
+    assert "install the same on both" in said.strip().splitlines()[-1]
+
+
+def test_other_versions_and_data_are_named(tiny):
+    here = report((tiny,))
+    _compare(here, here, "w")
+    with pytest.raises(ClusterError, match=r"the worker w has torch 1\.0, this program"):
+        _compare(here, {**here, "torch": "1.0"}, "w")
+    with pytest.raises(ClusterError, match="the worker w has other data as"):
+        _compare(here, {**here, "data": {tiny: "missing (no such file)"}}, "w")
+
+
+def test_stacks_go_to_workers_with_a_gpu():
+    asked = []
+
+    def get_executor(**options):
+        asked.append(options)
+        return SimpleNamespace(submit=lambda *arguments: Future())
+
+    cluster = Cluster.__new__(Cluster)
+    cluster.here, cluster.datasets = {}, ()
+    cluster.client = SimpleNamespace(get_executor=get_executor)
+    cluster.workers = {"a": {"device": "cuda"}, "b": {"device": "cpu"}, "c": {"device": "cpu"}}
+    assert cluster.gpus == ["a"]
+    cluster.submit(fit, [Spec(), Spec(seed=1)])
+    cluster.submit(fit, [Spec()])
+    assert [options["workers"] for options in asked] == [["a"], ["b", "c"]]
+    assert [options["allow_other_workers"] for options in asked] == [False, True]
+
+
+def test_a_scheduler_that_is_not_there_is_told_in_one_line(tmp_path, tiny):
+    done = aecore("run", "surface", "--profile", "smoke", "--dataset", tiny, cwd=CHECKOUT,
+                  AECORE_SCHEDULER="tcp://127.0.0.1:1", AECORE_HOME=str(tmp_path))  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "no scheduler answers at AECORE_SCHEDULER=tcp://127.0.0.1:1" in line
+
+
+def test_a_spec_that_is_none_is_refused_before_any_worker_is_asked(tiny, monkeypatch):
+    monkeypatch.setenv("AECORE_SCHEDULER", "tcp://127.0.0.1:1")
+    with pytest.raises(InvalidValue):
+        fit([Spec(dataset=tiny, latent_dim=0)])
