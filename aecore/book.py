@@ -1,8 +1,10 @@
 """From executed notebooks to the HTML book: staging, Jupyter Book, and the swap at the end."""
 
 import copy
+import html
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
@@ -38,7 +40,7 @@ def compile(executed: Path, root: Path) -> Path:
     build.mkdir(exist_ok=True)
     with FileLock(build / "book.lock"):
         names = records.sections(root)
-        pages = records.finished(executed, names)
+        pages = {n: _without_paths(page) for n, page in records.finished(executed, names).items()}
         made = [page.metadata.get("aecore", {}) for page in pages.values()]
         profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
         edition = Edition(root, profile, names, pages)
@@ -47,8 +49,8 @@ def compile(executed: Path, root: Path) -> Path:
         shutil.rmtree(source, ignore_errors=True)
         _stage(source, edition)
         fresh = _jupyter_book(source, build / "book")
-        for name in pages:  # what a page offers for download is the notebook as it ran
-            shutil.copy(executed / f"{name}.ipynb", fresh / "_sources" / "notebooks")
+        for name, page in pages.items():  # what a page offers for download, as it ran
+            nbformat.write(page, fresh / "_sources" / "notebooks" / f"{name}.ipynb")
         return _swap(fresh, build / "html") / "index.html"
 
 
@@ -73,6 +75,31 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("html-page-context", add_scripts)
     app.connect("autodoc-process-docstring", escape)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The page, with the names of the user's files where it has their paths."""
+    made = page.metadata.get("aecore", {}).get("parameters", {})
+    ran = page.metadata.get("papermill", {})
+    files = [made.get("dataset"), ran.get("input_path"), ran.get("output_path")]
+    folders = {f"{Path(file).parent}{os.sep}" for file in files if file and os.path.isabs(file)}
+    # As papermill writes a text into a cell, and as a figure has it in HTML.
+    escaped = {
+        form for f in folders for form in (f.encode("unicode_escape").decode(), html.escape(f))
+    }
+    written = sorted(folders | escaped, key=len, reverse=True)
+
+    def cleaned(part: Any) -> Any:
+        if isinstance(part, dict):
+            return type(part)({name: cleaned(value) for name, value in part.items()})
+        if isinstance(part, list):
+            return [cleaned(value) for value in part]
+        if isinstance(part, str):
+            for folder in written:
+                part = part.replace(folder, "")
+        return part
+
+    return cleaned(page)
 
 
 def _check_claims(edition: Edition) -> None:

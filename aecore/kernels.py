@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import platform
@@ -33,6 +34,19 @@ AHEAD = 2  # kernels that start, and import what most notebooks need, while anot
 IMPORTS = ("aecore.figures", "aecore.runs", "aecore.regularity", "aecore.widgets")
 
 
+class Manager(AsyncKernelManager):
+    """A kernel's manager that knows its `clients`: papermill leaves those open."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.clients: list[Any] = []
+
+    def client(self, **settings: Any) -> Any:
+        """Another client."""
+        self.clients.append(super().client(**settings))
+        return self.clients[-1]
+
+
 class Kernels:
     """Jupyter kernels by `names`, in turn, each started while those before it are at work.
 
@@ -53,13 +67,15 @@ class Kernels:
         self.background.shutdown()
 
     @contextmanager
-    def next(self) -> Iterator[AsyncKernelManager]:
+    def next(self) -> Iterator[Manager]:
         """The manager of the next kernel, which is ended with the context."""
         manager = self.started.popleft()
         self._start()
         try:
             yield manager
         finally:
+            for client in manager.clients:
+                client.stop_channels()
             self._end(manager, now=False)
 
     def _start(self) -> None:
@@ -67,13 +83,13 @@ class Kernels:
         # The kernel's own log tells of its port and of the signal that ends it.
         options = ["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_lines={imports}"]
         while self.coming and len(self.started) < AHEAD:
-            manager = AsyncKernelManager(kernel_name=self.coming.popleft())
+            manager = Manager(kernel_name=self.coming.popleft())
             run_sync(manager.start_kernel)(extra_arguments=options)
             self.started.append(manager)
 
-    def _end(self, manager: AsyncKernelManager, now: bool) -> None:
+    def _end(self, manager: Manager, now: bool) -> None:
         """Kill a kernel now, or interrupt it, ask it to end and kill it after five seconds."""
-        self.background.submit(run_sync(manager.shutdown_kernel), now=now)
+        self.background.submit(lambda: asyncio.run(manager.shutdown_kernel(now=now)))
 
 
 @contextmanager

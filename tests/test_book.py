@@ -58,7 +58,7 @@ def built_book(tmp_path_factory):
     root = tmp_path_factory.mktemp("book")
     outcomes = batch.run([], "smoke", root=ROOT, out=root / "smoke", progress=False)
     assert not [outcome.problem for outcome in outcomes if outcome.problem]
-    _project(root)
+    project_in(root)
     return book.compile(root / "smoke", root).parent
 
 
@@ -231,15 +231,17 @@ def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
     assert data["data"] == drawn[display.PLOTLY]["data"]
 
 
-def _project(root):
+def project_in(root):
+    """The folder `root` with the prose and the settings of the book."""
     shutil.copytree(ROOT / "book", root / "book")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, root)
+    return root
 
 
 def _small_project(root, names):
     """A book of one prose page and notebooks called `names`."""
-    _project(root)
+    project_in(root)
     for path in (root / "book").glob("*.md"):
         path.unlink()
     (root / "book" / "intro.md").write_text("# Introduction\n\nText.\n")

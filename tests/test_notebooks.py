@@ -1,6 +1,7 @@
 """The notebooks as people run them: with plain papermill, and on images of their own."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from test_book import project_in
 
-from aecore import batch
+from aecore import batch, book
 from aecore.data import DataError, load
 
 ROOT = Path(__file__).parent.parent
@@ -52,12 +54,28 @@ def own_images(path, labels, channels=3):
     return str(path)
 
 
+@pytest.mark.fault(
+    "the data set is a file called <script>…",
+    "its name is text on every page, and no page has the path of a file or the name of a machine",
+)
 def test_every_notebook_takes_images_of_ones_own(tmp_path):
     """Colored, not square, of three classes, and fewer than PCA's usual 64 components."""
-    dataset = own_images(tmp_path / "own.npz", [0, 1, 2])
-    outcomes = batch.run([], "smoke", dataset=dataset, root=ROOT, out=tmp_path, progress=False)
+    place = tmp_path / "Bilder größer & kleiner"
+    place.mkdir()
+    dataset = own_images(place / "own <script>alert('x')<!--.npz", [0, 1, 2])
+    out = tmp_path / "out"
+    outcomes = batch.run([], "smoke", dataset=dataset, root=ROOT, out=out, progress=False)
     assert {outcome.name for outcome in outcomes} == set(batch.notebooks(ROOT))
     assert not [outcome for outcome in outcomes if outcome.problem]
+    root = project_in(tmp_path / "project")
+    pages = book.compile(out, root).parent
+    host = [name for name in [platform.node()] if len(name) > 7]  # a short one may be a word
+    private = [str(tmp_path), str(ROOT), str(Path.home()), "Bilder gr", *host]
+    for page in (*pages.rglob("*.html"), *pages.rglob("*.ipynb"), *pages.rglob("*.js")):
+        text = page.read_text()
+        assert not [word for word in private if word in text], page
+        assert "<script>alert" not in text or page.suffix != ".html", page
+    assert "own &lt;script&gt;alert" in (pages / "notebooks" / "search.html").read_text()
 
 
 @pytest.mark.parametrize(

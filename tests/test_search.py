@@ -249,9 +249,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(tiny, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=60)
-    finished = {
-        path.parent.name: path.stat().st_mtime_ns for path in root.glob("runs/*/*/run.json")
-    }
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in root.glob(FINISHED)}
     assert 5 <= len(finished) < 10
 
     trained = []
