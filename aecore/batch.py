@@ -120,7 +120,8 @@ def notebooks(root: Path) -> list[str]:
     """The notebooks' names in the order of the book; those not in `_toc.yml` come last."""
     there = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
     toc = root / "_toc.yml"
-    order = re.findall(r"file: *notebooks/([\w-]+)", toc.read_text()) if toc.exists() else []
+    text = toc.read_text(encoding="utf-8") if toc.exists() else ""
+    order = re.findall(r"file: *notebooks/([\w-]+)", text)
     return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
 
 
@@ -194,6 +195,7 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
                     "overrides": job.overrides,
                     "seconds": round(time.perf_counter() - clock, 1),
                     "started": started.isoformat(timespec="seconds"),
+                    **({} if problem is None else {"problem": problem}),
                 }
                 nbformat.write(executed, draft)
                 place = failed if problem else accepted

@@ -43,7 +43,7 @@ def compile(executed: Path, root: Path) -> Path:
         pages = {n: _without_paths(page) for n, page in records.finished(executed, names).items()}
         made = [page.metadata.get("aecore", {}) for page in pages.values()]
         profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
-        edition = Edition(root, profile, names, pages)
+        edition = Edition(root, profile, names, pages, records.problems(executed, names))
         _check_claims(edition)
         source = build / "source"
         shutil.rmtree(source, ignore_errors=True)
@@ -117,23 +117,30 @@ def _stage(source: Path, edition: Edition) -> None:
     """Everything the book is made of, in one folder."""
     shutil.copytree(edition.root / "book", source / "book")
     shutil.copy(edition.root / "_toc.yml", source)
-    config = yaml.safe_load((edition.root / "_config.yml").read_text())
+    config = yaml.safe_load((edition.root / "_config.yml").read_text(encoding="utf-8"))
     options = config["sphinx"]["config"]["html_theme_options"]
     options["extra_footer"] = f'<p class="aecore-edition">{facts(edition)}</p>'
-    (source / "_config.yml").write_text(yaml.safe_dump(config))
+    (source / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     _vendor(source / "vendor")
     for path in (source / "book").glob("*.md"):
-        path.write_text(filled(path.read_text(), edition))
+        path.write_text(filled(path.read_text(encoding="utf-8"), edition), encoding="utf-8")
     (source / "notebooks").mkdir()
     for name in edition.names:
         if name in edition.pages:
             _stage_notebook(edition.pages[name], source / "notebooks" / f"{name}.ipynb", name)
         else:
-            (source / "notebooks" / f"{name}.md").write_text(
-                f"# {name.capitalize()}\n\nThis section was not run, or not to its end. To run it:"
-                f"\n\n```bash\naecore run {name} --profile {edition.profile}\n"
-                f"aecore book --profile {edition.profile}\n```\n"
-            )
+            (source / "notebooks" / f"{name}.md").write_text(_stub(name, edition), encoding="utf-8")
+
+
+def _stub(name: str, edition: Edition) -> str:
+    """The page of a notebook that did not come to its end: why, and how to run it."""
+    problem = edition.problems.get(name, "").replace("`", "'").replace(str(Path.home()), "~")
+    said = f"What stopped it:\n\n```text\n{problem}\n```\n\n" if problem else ""
+    return (
+        f"# {name.capitalize()}\n\nThis section was not run, or not to its end. {said}To run it:"
+        f"\n\n```bash\naecore run {name} --profile {edition.profile}\n"
+        f"aecore book --profile {edition.profile}\n```\n"
+    )
 
 
 def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> None:
@@ -176,7 +183,8 @@ def _jupyter_book(source: Path, output: Path) -> Path:
     done = subprocess.run(
         [*command, "-W", "-n", "--keep-going", "-q"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)

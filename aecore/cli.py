@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import warnings
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130: Ctrl-C.
     """
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):  # a terminal without × is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         given = _parser().parse_args(arguments)
         return given.command(given)

@@ -23,12 +23,13 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True)
 class Edition:
-    """One book: the sections in order, and those whose notebook ran to its end."""
+    """One book: the sections in order, those whose notebook ran to its end, and why others not."""
 
     root: Path
     profile: str
     names: list[str]
     pages: dict[str, nbformat.NotebookNode]
+    problems: dict[str, str]
 
 
 def _made(edition: Edition) -> list[dict[str, Any]]:
@@ -228,7 +229,7 @@ def _made_or_published(edition: Edition, made: str, published: str) -> Any:
     """What the first of two JSON files of the project holds that is there, or None."""
     places = [edition.root / made, edition.root / published]
     there = next((place for place in places if place.exists()), None)
-    return None if there is None else json.loads(there.read_text())
+    return None if there is None else json.loads(there.read_text(encoding="utf-8"))
 
 
 def _not_run(section: str) -> str:

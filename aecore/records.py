@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 def sections(root: Path) -> list[str]:
     """The names of the notebooks that are pages of the book, in its order."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text())
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     return [Path(file).name for file in files if file.startswith("notebooks/")]
 
@@ -29,6 +29,13 @@ def finished(executed: Path, names: list[str]) -> dict[str, NotebookNode]:
             if not any(output.output_type == "error" for output in outputs(page)):
                 pages[name] = page
     return pages
+
+
+def problems(executed: Path, names: list[str]) -> dict[str, str]:
+    """Why notebooks of `executed` did not come to their end, by name."""
+    files = {name: executed / f"{name}.failed.ipynb" for name in names}
+    pages = {n: nbformat.read(file, as_version=4) for n, file in files.items() if file.exists()}
+    return {n: page.metadata.get("aecore", {}).get("problem", "") for n, page in pages.items()}
 
 
 def outputs(page: NotebookNode) -> Iterator[NotebookNode]:

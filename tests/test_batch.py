@@ -11,7 +11,7 @@ import pytest
 import yaml
 from command import COMMAND, aecore
 
-from aecore import batch
+from aecore import batch, records
 
 SAYS = """
 import sys
@@ -103,6 +103,13 @@ def test_progress_tells_notebooks_errors_and_what_the_notebooks_say(ran):
     assert not any("Traceback" in line or "IPKernelApp" in line for line in lines)
 
 
+def test_a_failed_notebook_says_why_for_the_book(ran):
+    found = records.problems(ran[1], ["first", "broken", "dead"])
+    assert found["broken"] == "cell 4: ValueError: too late"
+    assert found["dead"].startswith("DeadKernelError")
+    assert "first" not in found
+
+
 def test_a_failed_notebook_keeps_what_ran_before(ran):
     assert "too late" in outputs(ran[1] / "broken.failed.ipynb")
 
@@ -140,11 +147,9 @@ def test_each_data_set_has_a_folder_of_its_own(tmp_path, dataset, name):
     assert batch.folder(tmp_path, "quick", dataset) == tmp_path / "_build" / "notebooks" / name
 
 
-@pytest.mark.fault(
-    "Ctrl-C while notebooks run",
-    "the kernels end, the summary says what is safe, exit status 130",
-)
-def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, tiny):
+@pytest.fixture
+def waiting(tmp_path, tiny):
+    """A batch whose first notebook is done and whose second one waits: its process and kernel."""
     write(tmp_path, "first", tiny, "n")
     waits = "import os, sys, time\nprint(f'kernel={os.getpid()}', file=sys.stderr)\ntime.sleep(99)"
     write(tmp_path, "second", tiny, waits)
@@ -162,16 +167,63 @@ def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, tiny):
         deadline = time.monotonic() + 60
         while "kernel=" not in said.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
-        os.killpg(running.pid, signal.SIGINT)
-        assert running.wait(timeout=30) == 130
-    lines = said.read_text().splitlines()
-    assert "first" in lines[-1].partition("Finished notebooks")[2]
-    assert "Traceback" not in said.read_text()
+        lines = said.read_text().splitlines()
+        (kernel,) = [int(line.split("=")[1]) for line in lines if line.startswith("  kernel=")]
+        yield running, kernel
+
+
+def ended(pid):
+    """Whether a process is gone, within half a minute."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.fault(
+    "Ctrl-C while notebooks run",
+    "the kernels end, the summary says what is safe, exit status 130",
+)
+def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, waiting):
+    running, kernel = waiting
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(timeout=30) == 130
+    said = (tmp_path / "said").read_text()
+    assert "first" in said.splitlines()[-1].partition("Finished notebooks")[2]
+    assert "Traceback" not in said
     out = tmp_path / "_build" / "notebooks" / "small"
     assert [path.name for path in out.iterdir()] == ["first.ipynb"]
-    (kernel,) = [int(line.split("=")[1]) for line in lines if line.startswith("  kernel=")]
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
+
+
+@pytest.mark.fault("Ctrl-C twice while notebooks run", "the same, at the latest when killed")
+def test_ctrl_c_twice_leaves_nothing_behind(tmp_path, waiting):
+    running, kernel = waiting
+    os.killpg(running.pid, signal.SIGINT)
+    time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(timeout=30) != 0
+    assert ended(kernel)
+    out = tmp_path / "_build" / "notebooks" / "small"
+    assert "first.ipynb" in {path.name for path in out.iterdir()}
+
+
+@pytest.mark.fault(
+    "aecore run is killed (SIGKILL)",
+    "its kernels end by themselves; finished notebooks stay, and half ones are not taken for them",
+)
+def test_a_killed_batch_leaves_no_kernel_behind(tmp_path, waiting):
+    running, kernel = waiting
+    running.kill()
+    running.wait(timeout=30)
+    assert ended(kernel)
+    out = tmp_path / "_build" / "notebooks" / "small"
+    assert {path.name for path in out.glob("[!.]*")} == {"first.ipynb"}
 
 
 def test_files_of_one_name_do_not_share_a_folder(tmp_path):

@@ -194,11 +194,15 @@ def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path):
     _small_project(tmp_path, ["there", "missing"])
     executed = tmp_path / "smoke"
     _write(executed / "there.ipynb", {"text/html": "<p>first</p>", display.PLOTLY: {}})
+    failed = nbformat.v4.new_notebook()
+    failed.metadata["aecore"] = {"problem": "cell 3: ValueError: <b> is `too` late"}
+    nbformat.write(failed, executed / "missing.failed.ipynb")
     page = book.compile(executed, tmp_path).parent / "notebooks" / "there.html"
     assert "first" in page.read_text()
     stub = re.sub("<[^>]+>", "", page.with_name("missing.html").read_text())
     assert "This section was not run" in stub
     assert "aecore run missing" in stub
+    assert "cell 3: ValueError: &lt;b&gt;" in stub
 
     _write(executed / "there.ipynb", {"application/x-unknown": "second"})
     with pytest.raises(book.BookError, match="unknown output mime type: application/x-unknown"):

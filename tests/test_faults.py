@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +251,44 @@ def test_gc_leaves_alone_what_is_in_use(tiny, tmp_path):
     with store.lease("ab" * 32):
         assert list(upkeep.leftovers(store)) == []
     assert [path.name for path in upkeep.leftovers(store)] == [f"{'ab' * 32}.safetensors"]
+
+
+POOR = """
+import os, sys
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {0})
+from aecore.runs import fit
+from aecore.spec import Spec
+fit([Spec(dataset=sys.argv[1], epochs=2, dropout=0.2, seed=seed) for seed in (0, 1)])
+"""
+
+
+@pytest.mark.fault(
+    "one core, a locale without UTF-8, and a home folder with spaces and umlauts",
+    "the same results",
+)
+def test_a_poor_machine_gets_the_same(tiny, tmp_path):
+    home = tmp_path / "Größe 1 ü"
+    poor = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "AECORE_HOME": str(home)}
+    program = [sys.executable, "-c", POOR, tiny]
+    done = subprocess.run(program, env=os.environ | poor, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    specs = [Spec(dataset=tiny, epochs=2, dropout=0.2, seed=seed) for seed in (0, 1)]
+    fit(specs, store=Store(tmp_path / "here", layers=()))
+    assert len(listed(home)) == 2
+    assert listed(home) == listed(tmp_path / "here")
+    done = aecore("data", "--dataset", tiny, cwd=CHECKOUT, **poor)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.fault("the clock jumps back and forth while models are trained", "the same results")
+def test_a_clock_that_jumps_changes_nothing(tiny, tmp_path, monkeypatch, record_property):
+    calm = fit([Spec(dataset=tiny, epochs=3)], store=Store(tmp_path / "calm", layers=()))[0]
+    jumps = iter(range(10**6))
+    monkeypatch.setattr("time.time", lambda: (-1) ** next(jumps) * 1e9)
+    with ThreadPoolExecutor(1) as thread:
+        store = Store(tmp_path / "jumps", layers=())
+        run = fit([Spec(dataset=tiny, epochs=3)], executor=thread, store=store)[0]
+    assert run.history == calm.history
+    assert run.provenance["seconds"] > 0
+    record_property("trials", next(jumps))

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 
 from aecore.checks import InvalidValue
@@ -157,3 +158,23 @@ def test_a_head_is_trained_on_the_codes_of_its_frozen_encoder(tiny, store):
     )
     other = fit([head.replace(frozen=encoder.replace(seed=1))], store=store)[0]
     assert bits(other) != bits(run)
+
+
+@pytest.mark.fault("a program is killed, but not its workers", "they end by themselves")
+def test_workers_end_with_their_parent(tiny, tmp_path, record_property):
+    script, root = tmp_path / "script.py", tmp_path / "store"
+    script.write_text(SCRIPT)
+    process = start(tiny, root, script)
+    deadline = time.monotonic() + 60
+    while not list(root.glob("checkpoints/*.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.05)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait(timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+    process.stderr.close()
+    record_property("trials", len(workers))

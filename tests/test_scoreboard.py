@@ -48,7 +48,7 @@ def test_every_experiment_has_a_row_and_a_notebook(page, tmp_path):
     display.replication("B4", "0.04", False, why="<less> noise", runs=SEEDED)
     display.replication("A1", "rho +.5", None, why="4 of 180 trials")
     board = placeholders.filled(
-        "<!-- scoreboard -->", Edition(tmp_path, "quick", ["tradeoff"], {"tradeoff": page})
+        "<!-- scoreboard -->", Edition(tmp_path, "quick", ["tradeoff"], {"tradeoff": page}, {})
     )
     found = {row[0].split()[0]: row for row in rows(board) if row}
     assert list(found) == list(EXPERIMENTS)
@@ -93,7 +93,7 @@ def test_other_data_replicate_nothing(page):
 def test_a_report_s_claim_is_listed_apart_and_does_not_fail_the_paper_book(page, tmp_path):
     display.claim("ours", "Errors fall.", True)
     display.claim("flat", "Small codes are flat.", False, report="A3")
-    edition = Edition(tmp_path, "paper", ["there"], {"there": page})
+    edition = Edition(tmp_path, "paper", ["there"], {"there": page}, {})
     book._check_claims(edition)
     assert [row[:2] for row in rows(placeholders.filled("<!-- claims -->", edition)) if row] == [
         ["✓ holds", "Errors fall."]

@@ -158,3 +158,16 @@ def test_fit_trains_stacks_to_the_same_runs(tiny, tmp_path, monkeypatch):
         assert losses == pytest.approx(others, rel=1e-4)
         assert store.read("run", run.key) is not None
     assert not list((tmp_path / "stacked").glob("checkpoints/*"))
+
+
+@pytest.mark.fault(
+    "one of the models that are trained together diverges",
+    "it alone ends, and is recorded with its epoch; the others are what they are without it",
+)
+def test_divergence_stays_with_its_model(tiny):
+    base = Spec(dataset=tiny, batch_size=50, epochs=3, latent_dim=2)
+    specs = [base, base.replace(learning_rate=1e30, seed=1), base.replace(seed=2, latent_dim=4)]
+    trainings = together(specs, load(tiny))
+    assert [training.diverged for training in trainings] == [False, True, False]
+    assert len(trainings[1].history) < 3
+    assert_alike(trainings[::2], alone(specs[::2], load(tiny)))
