@@ -65,7 +65,8 @@ def run(
 
     No `names` means all. A notebook appears there when every cell has completed; one that fails
     is kept as `<name>.failed.ipynb` and the next one goes on. Before the first kernel starts
-    everything is checked: raises `InvalidValue`, `StoreError`, `DataError` or `BatchError`.
+    everything is checked: raises `InvalidValue`, `StoreError`, `DataError`, `ClusterError` or
+    `BatchError`.
     """
     changes = {} if dataset is None else {"dataset": dataset}
     changes |= overrides or {}
@@ -73,10 +74,7 @@ def run(
         open_.enter_context(kernels.own_first())
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
         made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
-        if cluster_address := os.environ.get("AECORE_SCHEDULER"):
-            from aecore.cluster import Cluster
-
-            Cluster(cluster_address, {job.values.get("dataset", DATASET) for job in jobs}).close()
+        _check_cluster({job.values.get("dataset", DATASET) for job in jobs})
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -173,6 +171,14 @@ def _made_with(job: _Job) -> dict[str, Any]:
     parameters.checked_with_data(job.name, job.values, len(data.test_labels), classes, pixels)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
     return {"dataset": data.name, "commit": paths.commit(), **made}
+
+
+def _check_cluster(datasets: set[str]) -> None:
+    """Raise `ClusterError` if the environment names a cluster that can't be used."""
+    from aecore import cluster
+
+    if address := cluster.address():
+        cluster.Cluster(address, datasets).close()
 
 
 def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Progress) -> Outcome:

@@ -41,6 +41,10 @@ def _provenance(runs: list[Any]) -> str:
         values = dict.fromkeys(str(entry[field]) for entry in made if entry.get(field))
         if values:
             facts.append(form.format(", ".join(values)))
+    ended = {str(run.key)[:8]: len(run.history) for run in runs if run.diverged}
+    if ended:
+        said = ", ".join(f"{key} in epoch {epoch}" for key, epoch in ended.items())
+        facts.append(f"diverged: {said}")
     line = escape(" · ".join(facts))
     codes = " ".join(f"<code>{escape(key)}</code>" for key in keys)
     if len(keys) <= _KEYS_SHOWN:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -15,8 +16,9 @@ import yaml
 from chromium import chromium
 from PIL import Image
 
-from aecore import batch, book, display
+from aecore import batch, book, display, markup
 from aecore.reported import EXPERIMENTS
+from aecore.spec import Spec
 
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -233,6 +235,20 @@ def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
     assert data["layout"]["title"]["text"] == "</script><b>"
     assert data["data"][0]["x"]["dtype"] == "f4"
     assert data["data"] == drawn[display.PLOTLY]["data"]
+
+
+def test_a_figure_names_the_runs_that_diverged(monkeypatch):
+    bundles = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+    made = {"spec": Spec(), "history": [{}] * 2, "provenance": {}}
+    runs = [
+        SimpleNamespace(key=f"{n}" * 64, diverged=diverged, **made)
+        for n, diverged in enumerate((False, True))
+    ]
+    markup.caption_of("Losses.", runs)
+    assert "diverged: 11111111 in epoch 2" in bundles[0]["text/html"]
+    markup.caption_of("Losses.", runs[:1])
+    assert "diverged" not in bundles[1]["text/html"]
 
 
 def project_in(root):
