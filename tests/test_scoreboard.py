@@ -18,6 +18,7 @@ SEEDED = [
         spec=SimpleNamespace(dataset="mnist", seed=seed, train_images=None),
         history=[{"epoch": 1}],
         provenance={"device": "cpu (x86_64)"},
+        diverged=False,
     )
     for seed in range(3)
 ]
@@ -76,6 +77,7 @@ def test_networks_that_are_hardly_trained_agree_with_nothing(page):
         spec=SimpleNamespace(dataset="mnist", seed=0, train_images=2000),
         history=[{}, {}],
         provenance={"device": "cpu"},
+        diverged=False,
         key="0" * 64,
     )
     display.replication("B3", "0.1", True, runs=[hardly])
