@@ -50,7 +50,8 @@ def project() -> Path:
 
 
 def _data(given: argparse.Namespace) -> int:
-    from aecore.data import fetch, load
+    from aecore.data import load
+    from aecore.store.sources import fetch
 
     named = not given.dataset.endswith(".npz")
     place, source = fetch(given.dataset) if named else (Path(given.dataset), "already on disk")
@@ -62,7 +63,7 @@ def _data(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from aecore import batch, parameters
+    from aecore.publish import batch, parameters
 
     overrides = dict(parameters.parse(setting) for setting in given.set)
     outcomes = batch.run(
@@ -76,8 +77,8 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _claims(given: argparse.Namespace) -> int:
-    from aecore import records
-    from aecore.display import CLAIM
+    from aecore.page.claims import CLAIM
+    from aecore.publish import records
 
     root = project()
     pages = records.finished(_executed(root, given), records.sections(root))
@@ -89,7 +90,7 @@ def _claims(given: argparse.Namespace) -> int:
 
 
 def _book(given: argparse.Namespace) -> int:
-    from aecore import book
+    from aecore.publish import pages as book
 
     root = project()
     page = book.compile(_executed(root, given), root)
@@ -98,8 +99,8 @@ def _book(given: argparse.Namespace) -> int:
 
 
 def _store_ls(given: argparse.Namespace) -> int:
-    from aecore import upkeep
-    from aecore.store import Store
+    from aecore.store import upkeep
+    from aecore.store.entries import Store
 
     for line in upkeep.listing(Store()):
         if given.json:
@@ -115,8 +116,8 @@ def _store_ls(given: argparse.Namespace) -> int:
 
 
 def _store_verify(given: argparse.Namespace) -> int:
-    from aecore import upkeep
-    from aecore.store import Store
+    from aecore.store import upkeep
+    from aecore.store.entries import Store
 
     store = Store()
     found = list(upkeep.damages(store))
@@ -128,8 +129,8 @@ def _store_verify(given: argparse.Namespace) -> int:
 
 
 def _store_gc(given: argparse.Namespace) -> int:
-    from aecore import upkeep
-    from aecore.store import Store
+    from aecore.store import upkeep
+    from aecore.store.entries import Store
 
     total = 0
     for path in upkeep.leftovers(Store()):
@@ -143,7 +144,7 @@ def _store_gc(given: argparse.Namespace) -> int:
 
 def _executed(root: Path, given: argparse.Namespace) -> Path:
     """The folder of the executed notebooks; raises `InvalidValue` if there are none."""
-    from aecore import batch, parameters
+    from aecore.publish import batch, parameters
 
     parameters.profile(root / "profiles.yaml", given.profile)
     executed = batch.folder(root, given.profile, given.dataset)

@@ -188,3 +188,23 @@ def from_dict(data: dict[str, Any]) -> Corruption:
         return kind(**values)
     except TypeError as error:
         raise checks.InvalidValue(f"{kind.__name__}: {error}") from None
+
+
+def corrupt(images: Tensor, tested: Corruption | None, step: int = 0) -> Tensor:
+    """Test images (N, C, H, W) in [0, 1], corrupted; the same numbers for every model and level."""
+    if tested is None:
+        return images
+    from aecore import randomness  # brings torch, which a spec does without
+
+    return tested(images, generator=randomness.generator(0, f"test {name(tested)}", step=step))
+
+
+def name(corruption: Corruption | None) -> str:
+    """What tables and figures call a corruption."""
+    return "clean" if corruption is None else type(corruption).__name__
+
+
+def level(corruption: Corruption | None) -> float:
+    """The strength of a corruption: sigma, fraction or amount; 0 for none and for a mix."""
+    strengths = (getattr(corruption, field, 0.0) for field in ("sigma", "fraction", "amount"))
+    return max(strengths)

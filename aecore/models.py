@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from aecore import randomness
 from aecore.checks import InvalidValue
-from aecore.convolution import Conv2d, ConvTranspose2d
+from aecore.fast.convolution import Conv2d, ConvTranspose2d
 from aecore.spec import Spec
 
 SMALLEST = 9  # pixels a side: below, three strided convolutions leave nothing
@@ -18,12 +18,7 @@ HEAD = 128  # hidden units of a classifier's head
 
 Shape = tuple[int, int, int]  # channels, height, width of an image
 Drop = Callable[[Tensor], Tensor]
-ACTIVATIONS = {
-    "relu": F.relu,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "linear": lambda h: h,
-}
+ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": lambda h: h}
 
 
 def keep(h: Tensor) -> Tensor:
@@ -192,12 +187,7 @@ class Classifier(Head):
     """
 
     def __init__(
-        self,
-        image_shape: Shape,
-        channels: tuple[int, int, int],
-        hidden: int,
-        d: int,
-        classes: int,
+        self, image_shape: Shape, channels: tuple[int, int, int], hidden: int, d: int, classes: int
     ) -> None:
         super().__init__(d, classes)
         self.encoder = nn.ModuleList(_encoder(image_shape, channels, hidden, d))

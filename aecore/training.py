@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
 from aecore.checks import InvalidValue
-from aecore.data import Dataset, split
-from aecore.dropout import Dropout
+from aecore.data import Dataset, as_floats, split
+from aecore.fast.dropout import Dropout
 from aecore.spec import Spec
 
 RECIPE = 2  # goes up whenever a change alters what a spec trains to
@@ -56,12 +55,7 @@ def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
     return torch.stack([error, divergence])
 
 
-LOSSES = {
-    "mse": F.mse_loss,
-    "l1": F.l1_loss,
-    "elbo": elbo,
-    "cross_entropy": F.cross_entropy,
-}
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "elbo": elbo, "cross_entropy": F.cross_entropy}
 
 
 def recipe(spec: Spec) -> int:
@@ -70,23 +64,6 @@ def recipe(spec: Spec) -> int:
     Version 2 brought other random numbers for dropout.
     """
     return RECIPE if spec.dropout else 1
-
-
-@contextmanager
-def reproducible():
-    """Within it torch uses one thread and only deterministic convolutions.
-
-    The sum of many floats depends on how threads share it, so the thread count is part of the
-    result; several models train best with one thread each, in as many processes as cores. The
-    count belongs to the process: jobs that share one may change it under each other.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Training:
@@ -282,17 +259,6 @@ def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
     else:
         start, end, way = largest, largest / 25 / 1e4, (step - peak) / (last - peak)
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
-
-
-def as_floats(images: Tensor) -> Tensor:
-    """Images (N, C, H, W), bytes 0 … 255 or floats in [0, 1], as floats, channels last.
-
-    Codes (N, d) stay what they are.
-    """
-    if images.dim() == 2:
-        return images
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
-    return floats if images.is_floating_point() else floats.div_(255)
 
 
 def _finite(value: Tensor) -> float | None:

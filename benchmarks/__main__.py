@@ -31,20 +31,20 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from aecore.allpairs import nearest_of_all
-from aecore.cluster import Cluster
+from aecore.analysis.latent import distance_surface
+from aecore.analysis.pairs import nearest_of_all
+from aecore.analysis.projections import tsne
 from aecore.corruption import GaussianNoise
-from aecore.data import load
-from aecore.latent import distance_surface
+from aecore.data import as_floats, load
+from aecore.engine.cluster import Cluster
 from aecore.models import build
-from aecore.paths import home
-from aecore.priors import Choice, LogUniform, Uniform
-from aecore.projections import tsne
 from aecore.runs import Run, fit
-from aecore.search import Search
+from aecore.search.priors import Choice, LogUniform, Uniform
+from aecore.search.trials import Search
 from aecore.spec import Spec
-from aecore.store import Store
-from aecore.training import as_floats, resolve_device
+from aecore.store.entries import Store
+from aecore.store.paths import home
+from aecore.training import resolve_device
 from benchmarks import peers
 from benchmarks.peers import repeated
 

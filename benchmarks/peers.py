@@ -16,8 +16,8 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
 from aecore.data import load, split
-from aecore.paths import home
 from aecore.spec import Spec
+from aecore.store.paths import home
 
 Outcome = tuple[float, float]  # seconds of training, validation loss at the end
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aecore.data import fetch
-from aecore.store import Store
+from aecore.store.entries import Store
+from aecore.store.sources import fetch
 
 OUTCOMES = pytest.StashKey[dict]()  # of the tests marked as faults, for the book's page of them
 FAULTS = Path(__file__).resolve().parent.parent / "_build" / "faults.json"

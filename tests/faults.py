@@ -18,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aecore import leases, runs, store
-from aecore.runs import fit, run_key
+from aecore.engine import jobs
+from aecore.engine.jobs import run_key
+from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store import Store
+from aecore.store import entries as store
+from aecore.store import leases
+from aecore.store.entries import Store
 from aecore.training import Training
 
 KILLS, IN_A_WRITE = 50, 5
@@ -99,7 +102,7 @@ def stop_in_write(number: int, sign: Path) -> None:
 
 def kill() -> dict[str, object]:
     """A sweep killed again and again, and then left alone."""
-    runs.CHECKPOINT_SECONDS = 0.1
+    jobs.CHECKPOINT_SECONDS = 0.1
     wanted, chance = specs(8, 220), random.Random(0)
     redone, in_writes = [], 0
 
@@ -155,7 +158,7 @@ def lost(log: Path) -> list[dict[str, float]]:
         gaps = [b - a for a, b in itertools.pairwise(times)] or [0.0]
         epochs = sum(line[0] == "epoch" for line in said[saved:])
         found.append({"epochs": epochs, "seconds": times[-1] - times[saved],
-                      "allowed": runs.CHECKPOINT_SECONDS + 2 * max(gaps)})  # fmt: skip
+                      "allowed": jobs.CHECKPOINT_SECONDS + 2 * max(gaps)})  # fmt: skip
     return found
 
 
@@ -203,7 +206,7 @@ def writers() -> dict[str, object]:
 
 def stand_still() -> dict[str, object]:
     """A process that is stopped while it trains, overtaken by another one, and continued."""
-    leases.LEASE, runs.CHECKPOINT_SECONDS = 1.0, 0.0
+    leases.LEASE, jobs.CHECKPOINT_SECONDS = 1.0, 0.0
     log, wanted = ROOT / "log", specs(1, 150)
     tell(log)
 

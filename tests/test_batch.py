@@ -11,7 +11,7 @@ import pytest
 import yaml
 from command import COMMAND, aecore
 
-from aecore import batch, records
+from aecore.publish import batch, records
 
 SAYS = """
 import sys
@@ -185,8 +185,7 @@ def ended(pid):
 
 
 @pytest.mark.fault(
-    "Ctrl-C while notebooks run",
-    "the kernels end, the summary says what is safe, exit status 130",
+    "Ctrl-C while notebooks run", "the kernels end, the summary says what is safe, exit status 130"
 )
 def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, waiting):
     running, kernel = waiting

@@ -16,8 +16,11 @@ import yaml
 from chromium import chromium
 from PIL import Image
 
-from aecore import batch, book, display, markup
-from aecore.reported import EXPERIMENTS
+from aecore.page import markup
+from aecore.page import show as display
+from aecore.page.reports import EXPERIMENTS
+from aecore.publish import batch
+from aecore.publish import pages as book
 from aecore.spec import Spec
 
 ROOT = Path(__file__).parent.parent

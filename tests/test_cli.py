@@ -75,8 +75,7 @@ def test_a_device_or_image_that_is_not_there_is_told_in_one_line(project, tiny):
 
 
 @pytest.mark.fault(
-    "the home folder can't be written",
-    "one line says so before anything runs, exit status 2",
+    "the home folder can't be written", "one line says so before anything runs, exit status 2"
 )
 def test_a_store_folder_that_cannot_be_written_is_told_in_one_line(project):
     (project / "home").write_text("a file where a folder should be")

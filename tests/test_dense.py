@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from aecore import dense, models, parameters
+from aecore import dense, models
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
+from aecore.publish import parameters
 from aecore.spec import Spec
 
 ROOT = Path(__file__).parent.parent

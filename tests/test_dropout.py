@@ -6,7 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from aecore import randomness
-from aecore.dropout import Dropout, hashed, keep_masks, masked, threshold
+from aecore.fast.dropout import Dropout, hashed, keep_masks, masked, threshold
 
 
 def numpy_hash(index, key):

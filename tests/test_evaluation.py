@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from aecore.corruption import GaussianNoise, Occlusion
+from aecore.analysis.errors import crossings, pca_errors, reconstruction_errors
+from aecore.corruption import GaussianNoise, Occlusion, corrupt
 from aecore.data import load
-from aecore.evaluation import corrupt, crossings, pca_errors, reconstruction_errors, spread
+from aecore.page.show import spread
 from aecore.runs import fit
 from aecore.spec import Spec
 
@@ -46,7 +47,7 @@ def test_errors_are_told_apart_by_the_names_given(runs, store):
 
 def test_errors_are_stored(runs, store, monkeypatch):
     first = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
-    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     again = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
     assert first.equals(again)
 

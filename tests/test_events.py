@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aecore import checks, dense, events, parameters
+from aecore import checks, dense
 from aecore.checks import InvalidValue
-from aecore.data import load
+from aecore.data import as_floats, load
+from aecore.page import tensorboard as events
+from aecore.publish import parameters
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.training import as_floats
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from command import CHECKOUT, aecore
 
-from aecore import upkeep
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store import Store
+from aecore.store import upkeep
+from aecore.store.entries import Store
 
 
 def inject(fault: str, data: str, root: Path) -> dict:
@@ -233,8 +233,7 @@ def test_a_full_disk_is_told_and_costs_nothing(tiny, tmp_path, small_disk, recor
     assert {key: listed(elsewhere)[key] for key in stored} == stored
     record_property("trials", 1)
     record_property(
-        "outcome",
-        f"{len(stored)} of 5 models stored and whole, the rest trained elsewhere",
+        "outcome", f"{len(stored)} of 5 models stored and whole, the rest trained elsewhere"
     )
 
 

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aecore import parameters
 from aecore.checks import InvalidValue
+from aecore.publish import parameters
 from aecore.spec import Spec
-from aecore.store import Store
+from aecore.store.entries import Store
 
 FIELDS = list(Spec.__dataclass_fields__)
 NUMBERS = st.integers() | st.floats() | st.just(10**400) | st.sampled_from([0, 1, 0.5, -1, 1e-3])

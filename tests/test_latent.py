@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aecore import latent
+from aecore.analysis import latent
 from aecore.checks import InvalidValue
 from aecore.models import build
 from aecore.spec import Spec

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from aecore.checks import InvalidValue
-from aecore.dropout import Dropout
+from aecore.fast.dropout import Dropout
 from aecore.models import build
 from aecore.spec import Spec
 

@@ -11,12 +11,10 @@ from chromium import chromium
 from sklearn.manifold import trustworthiness as scikit_trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from aecore import allpairs, originals, widgets
-from aecore.allpairs import nearest_of_all
-from aecore.checks import InvalidValue
-from aecore.data import load
-from aecore.neighborhood import keeping, picked
-from aecore.neighbors import (
+from aecore.analysis import originals
+from aecore.analysis import pairs as allpairs
+from aecore.analysis.neighborhood import keeping, picked
+from aecore.analysis.neighbors import (
     agreement,
     examples,
     fitting,
@@ -26,9 +24,13 @@ from aecore.neighbors import (
     score,
     trustworthiness,
 )
+from aecore.analysis.pairs import nearest_of_all
+from aecore.checks import InvalidValue
+from aecore.data import load
+from aecore.engine.pool import reproducible
+from aecore.page import live as widgets
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.training import reproducible
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
 SCRIPT, STYLE = ASSETS / "figures.js", ASSETS / "style.css"

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from test_book import project_in
 
-from aecore import batch, book
-from aecore.data import DataError, load
+from aecore.data import load
+from aecore.publish import batch
+from aecore.publish import pages as book
+from aecore.store.sources import DataError
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,11 +3,12 @@ import pandas as pd
 import pytest
 import torch
 
-from aecore import novelty
-from aecore.data import DataError, load
+from aecore.analysis import novelty
+from aecore.data import load
 from aecore.randomness import generator
 from aecore.runs import fit
 from aecore.spec import Spec
+from aecore.store.sources import DataError
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_errors_of_every_kind_are_those_of_plain_torch(tiny, store, monkeypatch)
             output = run.model(images).numpy().astype(np.float64)
             expected = np.square(output - images.numpy()).mean((1, 2, 3))
             np.testing.assert_allclose(found, expected, rtol=1e-4)
-    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert novelty.errors_by_kind(runs, 30, store=store).equals(errors)
 
 

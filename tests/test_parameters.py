@@ -4,8 +4,9 @@ import pytest
 import yaml
 from command import CHECKOUT
 
-from aecore import data, parameters
+from aecore import data
 from aecore.checks import InvalidValue
+from aecore.publish import parameters
 
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 PROFILES = CHECKOUT / "profiles.yaml"

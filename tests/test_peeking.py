@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from chromium import chromium
 
-from aecore import display, maps, widgets
+from aecore.page import live as widgets
+from aecore.page import planes as maps
+from aecore.page import show as display
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
 PLOTLY = Path(importlib.util.find_spec("plotly").origin).parent / "package_data" / "plotly.min.js"

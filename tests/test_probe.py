@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
-from aecore import probe
+from aecore.analysis import classifiers as probe
 from aecore.checks import InvalidValue
 from aecore.data import load, split
 from aecore.runs import fit
@@ -69,7 +69,7 @@ def test_accuracies_are_scikit_learns(encoder, scratch, store, monkeypatch):
     assert list(table["epochs"]) == [2, 2, 5]
     head_weights = 3 * 128 + 128 + 128 * 3 + 3
     assert list(table["weights"][:2]) == [head_weights] * 2 and table["weights"][2] > head_weights
-    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     again = probe.accuracies(runs, store=store)
     assert again.drop(columns="confusion").equals(table.drop(columns="confusion"))
 
@@ -124,7 +124,7 @@ def test_baselines_are_scikit_learns(encoder, store, monkeypatch):
         # An image at the border may fall to either side when the steps end elsewhere.
         assert row.test == pytest.approx(expected(row.method, row.labels, run), abs=1.5 / 60)
     assert table["test"].between(0.4, 1).all()
-    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert probe.baselines(runs, [30, 300], store=store).equals(table)
 
 

@@ -5,10 +5,18 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
 
-from aecore import projections
+from aecore.analysis import projections
+from aecore.analysis.projections import (
+    by_name,
+    chance,
+    every_way,
+    label_agreement,
+    pca,
+    project,
+    tsne,
+)
 from aecore.checks import InvalidValue
 from aecore.data import load
-from aecore.projections import by_name, chance, every_way, label_agreement, pca, project, tsne
 from aecore.runs import fit
 from aecore.spec import Spec
 

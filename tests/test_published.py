@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from aecore import batch, records
 from aecore.data import load
-from aecore.display import CLAIM
-from aecore.paths import home
-from aecore.store import Store
+from aecore.page.claims import CLAIM
+from aecore.publish import batch, records
+from aecore.store.entries import Store
+from aecore.store.paths import home
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

@@ -6,12 +6,17 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from aecore import latent
+from aecore.analysis import latent
+from aecore.analysis.regularity import (
+    MEASURED,
+    coarse,
+    comparison,
+    precision_and_recall,
+    regularity,
+)
 from aecore.checks import InvalidValue
-from aecore.corruption import GaussianNoise
+from aecore.corruption import GaussianNoise, corrupt
 from aecore.data import load
-from aecore.evaluation import corrupt
-from aecore.regularity import MEASURED, coarse, comparison, precision_and_recall, regularity
 from aecore.runs import fit
 from aecore.spec import Spec
 
@@ -80,7 +85,7 @@ def test_a_row_for_each_run_whatever_its_architecture(tiny, store, monkeypatch):
         apart = np.square(codes[:, None] - codes).sum(2)
         expected = np.square(noisy - codes).sum(1).mean() / apart[~np.eye(60, dtype=bool)].mean()
         assert row.code_shift == pytest.approx(math.sqrt(expected), rel=1e-3)
-    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert regularity(runs, steps=6, points=12, store=store).equals(table)
 
 

@@ -4,9 +4,10 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from aecore.analysis.neighbors import nearest, precision
+from aecore.analysis.retrieval import retrieval
 from aecore.checks import InvalidValue
 from aecore.data import load
-from aecore.retrieval import nearest, precision, retrieval
 from aecore.runs import fit
 from aecore.spec import Spec
 
@@ -51,7 +52,7 @@ def test_each_way_of_searching(tiny, store, monkeypatch):
         same = data.train_labels[:200].numpy()[found] == data.test_labels[:40].numpy()[:, None]
         assert table["precision"][row] == pytest.approx(same.mean(), abs=0.01)
     assert (table["milliseconds"] >= 0).all()
-    monkeypatch.setattr("aecore.tables.run_jobs", None)
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert retrieval(runs, k=5, queries=40, store=store).equals(table)
     with pytest.raises(InvalidValue, match="k=201"):
         retrieval(runs, k=201, store=store)

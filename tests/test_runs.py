@@ -11,9 +11,10 @@ import pytest
 
 from aecore.checks import InvalidValue
 from aecore.data import load
-from aecore.runs import fit, run_key
+from aecore.engine.jobs import run_key
+from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store import Store, StoreError
+from aecore.store.entries import Store, StoreError
 
 
 def spec(tiny, **changes):

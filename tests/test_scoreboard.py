@@ -7,10 +7,14 @@ import nbformat
 import pytest
 from command import CHECKOUT
 
-from aecore import book, cli, display, placeholders, records
+from aecore import cli
 from aecore.checks import InvalidValue
-from aecore.placeholders import Edition
-from aecore.reported import EXPERIMENTS
+from aecore.page import show as display
+from aecore.page.reports import EXPERIMENTS
+from aecore.publish import fill as placeholders
+from aecore.publish import pages as book
+from aecore.publish import records
+from aecore.publish.fill import Edition
 
 SEEDED = [
     SimpleNamespace(

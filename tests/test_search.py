@@ -15,11 +15,11 @@ from scipy.stats import kstest, spearmanr
 
 from aecore.checks import InvalidValue
 from aecore.data import split
-from aecore.priors import Choice, LogUniform, Uniform, Whole
-from aecore.runs import run_key
-from aecore.search import SAMPLERS, Search, Trial
+from aecore.engine.jobs import run_key
+from aecore.search.priors import Choice, LogUniform, Uniform, Whole
+from aecore.search.trials import SAMPLERS, Search, Trial
 from aecore.spec import Spec
-from aecore.store import Store, StoreError
+from aecore.store.entries import Store, StoreError
 
 BASE = Spec(validation=0.2)
 PRIORS = {
@@ -179,7 +179,7 @@ def test_importance_is_kept(tiny, store, monkeypatch):
     longer = Search(search.base, search.priors, 5)
     trials = longer.run(store=store)
     assert longer.importance(trials, store).to_dict() == {"learning_rate": pytest.approx(1)}
-    monkeypatch.setattr("aecore.study.importance", None)
+    monkeypatch.setattr("aecore.search.study.importance", None)
     assert longer.importance(trials, store).to_dict() == {"learning_rate": pytest.approx(1)}
 
 
@@ -232,10 +232,7 @@ def described(trials):
     return [(trial.number, trial.spec, trial.loss) for trial in trials]
 
 
-@pytest.mark.fault(
-    "a guided search is killed",
-    "the same call goes on and trains no trial twice",
-)
+@pytest.mark.fault("a guided search is killed", "the same call goes on and trains no trial twice")
 def test_a_killed_study_goes_on_and_repeats_nothing(tiny, tmp_path):
     """The whole process group is killed in the guided part of a search."""
     script, root = tmp_path / "script.py", tmp_path / "store"

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from aecore import models, runs, stack
+from aecore import models, runs
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
-from aecore.dropout import Dropout
-from aecore.optimizers import update
+from aecore.engine import stack
+from aecore.engine.optimizers import update
+from aecore.engine.stack import Stack, StackedDropout, stacked
+from aecore.fast.dropout import Dropout
 from aecore.spec import OPTIMIZERS as NAMES
 from aecore.spec import Spec
-from aecore.stack import Stack, StackedDropout, stacked
-from aecore.store import Store
+from aecore.store.entries import Store
 from aecore.training import Training, optimizer
 
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from aecore.store import Store, StoreError
+from aecore.store.entries import Store, StoreError
 
 KEY = "ab" * 32
 DOCUMENT = {"spec": {"latent_dim": 4}, "text": "σ = 0.45 – ½"}

@@ -12,14 +12,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from aecore import study
-from aecore.priors import Choice, LogUniform, Uniform, Whole
+from aecore.search import study
+from aecore.search.priors import Choice, LogUniform, Uniform, Whole
 
-SPACE = {
-    "rate": LogUniform(1e-4, 1e-1),
-    "size": Whole(1, 64),
-    "kind": Choice(["a", "b"]),
-}
+SPACE = {"rate": LogUniform(1e-4, 1e-1), "size": Whole(1, 64), "kind": Choice(["a", "b"])}
 
 
 def made(count):

@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aecore.tables import answers
+from aecore.engine.measured import answers
 
 
 def double(number, counter_path=None):

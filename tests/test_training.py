@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from aecore import models, randomness, training
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load, split
+from aecore.engine.pool import reproducible
 from aecore.spec import Spec
-from aecore.training import Training, learning_rate, reproducible
+from aecore.training import Training, learning_rate
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -135,8 +136,7 @@ def test_early_stopping_keeps_the_best_epoch(tiny):
 
 
 @pytest.mark.fault(
-    "the loss becomes infinite or no number",
-    "the run ends, and is recorded as diverged",
+    "the loss becomes infinite or no number", "the run ends, and is recorded as diverged"
 )
 def test_divergence_ends_a_run_and_says_so(tiny):
     run = train(Spec(dataset=tiny, optimizer="sgd", learning_rate=1e20, epochs=5, batch_size=30))

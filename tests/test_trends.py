@@ -8,9 +8,7 @@ import pytest
 from scipy.stats import spearmanr, ttest_rel
 
 from aecore.checks import InvalidValue
-from aecore.search import Trial
-from aecore.spec import Spec
-from aecore.trends import (
+from aecore.search.trends import (
     as_said,
     contest,
     correlations,
@@ -25,6 +23,8 @@ from aecore.trends import (
     replicated,
     trials_table,
 )
+from aecore.search.trials import Trial
+from aecore.spec import Spec
 
 
 def trial(number, *losses, images=0, key=None, **fields):

@@ -1,0 +1,162 @@
+"""Many jobs on all cores, with progress, and a clean stop."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import loky
+import torch
+from tqdm.std import tqdm  # plain text: tqdm.auto writes widgets that need scripts from the network
+
+# A worker that holds the data and the networks has not leaked them.
+warnings.filterwarnings("ignore", "A worker was restarted while some jobs were given")
+
+BATCH = 500  # images that a thread encodes or decodes at once: they stay in its core's cache
+POLL = 0.3  # seconds between two looks at the workers
+
+
+class Counter:
+    """How many images a job has seen, told to whoever polls the file at `path`."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.images, self.told = path, 0, 0
+
+    def add(self, images: int) -> None:
+        """Count `images` more and tell it now and then."""
+        self.images += images
+        if self.images - self.told >= 2000:
+            self.tell()
+
+    def tell(self) -> None:
+        """Write the count where the parent looks; on another machine there is no such place."""
+        self.told = self.images
+        if self.path is not None and self.path.parent.is_dir():
+            self.path.write_text(str(self.images))
+
+
+def in_threads(function: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any]:
+    """What `function` makes of every part, on as many threads as torch may use, each alone.
+
+    So the result does not depend on their number, and memory stays small and warm.
+    """
+    if torch.get_num_threads() == 1:
+        return list(map(function, parts))
+    return list(_threads(torch.get_num_threads()).map(function, parts))
+
+
+@functools.cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def run_jobs(
+    function: Callable[..., Any],
+    jobs: Sequence[tuple],
+    sizes: Sequence[int],
+    label: str,
+    executor: Executor | None = None,
+    unit: str = "images",
+) -> Iterator[tuple[int, Any]]:
+    """Yield (number of the job, its result) for every job, as soon as each is done.
+
+    Calls `function(*job, counter_path)` through `executor`, by default one process a core; `sizes`
+    are the images (or what `unit` says) each job will see; the largest job goes first. If jobs
+    fail, the others are still finished, then the first error is raised. Ctrl-C stops the workers
+    at once.
+    """
+    own = executor is None
+    executor = executor or loky.get_reusable_executor(
+        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(),)
+    )
+    order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
+    error = None
+    with TemporaryDirectory() as folder, _bar(label, sum(sizes), unit) as bar:
+        counters = [Path(folder) / str(number) for number in range(len(jobs))]
+        futures: dict[Future, int] = {
+            executor.submit(function, *jobs[number], counters[number]): number for number in order
+        }
+        seen, pending, stopped = [0] * len(jobs), set(futures), True
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
+                for future in pending:
+                    seen[futures[future]] = _read(counters[futures[future]])
+                for future in done:
+                    number = futures[future]
+                    seen[number] = _read(counters[number]) or sizes[number]
+                    bar.total -= sizes[number] - seen[number]  # it stopped early
+                bar.set_postfix_str(
+                    f"{len(jobs) - len(pending)} of {len(jobs)} done", refresh=False
+                )
+                bar.update(sum(seen) - bar.n)
+                for future in done:
+                    problem = CancelledError() if future.cancelled() else future.exception()
+                    if problem is None:
+                        yield futures[future], future.result()
+                    error = error or problem
+            stopped = False
+        finally:
+            if stopped:
+                for future in pending:
+                    future.cancel()
+                if own:
+                    executor.shutdown(wait=True, kill_workers=True)
+    if error is not None:
+        raise error
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when `parent` has died: nobody would take what it computes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _bar(label: str, total: int, unit: str) -> tqdm:
+    return tqdm(total=total, desc=label, unit=f" {unit}", unit_scale=True, file=sys.stderr)
+
+
+def _read(path: Path) -> int:
+    try:
+        return int(path.read_text() or 0)
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
+def reproducible():
+    """Within it torch uses one thread and only deterministic convolutions.
+
+    The sum of many floats depends on how threads share it, so the thread count is part of the
+    result; several models train best with one thread each, in as many processes as cores. The
+    count belongs to the process: jobs that share one may change it under each other.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,248 @@
+"""Notebooks executed one after another: all checked first, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aecore.checks import InvalidValue
+from aecore.publish import kernels, parameters
+from aecore.publish.parameters import Values
+from aecore.publish.progress import INTERVAL, Progress
+from aecore.store import paths
+
+DATASET = "mnist"
+
+
+class BatchError(RuntimeError):
+    """The notebooks can't be executed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one notebook: `path` is where it was put, whole or as far as it came."""
+
+    name: str
+    path: Path
+    seconds: float
+    problem: str | None = None  # None: every cell completed
+
+
+@dataclass(frozen=True)
+class _Job:
+    name: str
+    notebook: Path
+    cells: int
+    kernel: str
+    overrides: Values
+    values: Values
+
+
+def run(
+    names: Sequence[str],
+    profile: str,
+    dataset: str | None = None,
+    kernel: str | None = None,
+    overrides: Values | None = None,
+    *,
+    root: Path,
+    out: Path | None = None,
+    progress: bool = True,
+) -> list[Outcome]:
+    """Executes notebooks of `root` and puts them into `out`, by default `folder(…)`.
+
+    No `names` means all. A notebook appears there when every cell has completed; one that fails
+    is kept as `<name>.failed.ipynb` and the next one goes on. Before the first kernel starts
+    everything is checked: raises `InvalidValue`, `StoreError`, `DataError`, `ClusterError` or
+    `BatchError`.
+    """
+    changes = {} if dataset is None else {"dataset": dataset}
+    changes |= overrides or {}
+    with ExitStack() as open_:
+        open_.enter_context(kernels.own_first())
+        jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
+        made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
+        _check_cluster({job.values.get("dataset", DATASET) for job in jobs})
+        out = out or folder(root, profile, changes.get("dataset"))
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BatchError(f"the folder {out} can't be made: {error.strerror}") from error
+        told = Progress(sys.stderr if progress else None, len(jobs))
+        os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
+        ahead = open_.enter_context(kernels.Kernels([job.kernel for job in jobs]))
+        outcomes = []
+        for job, made in zip(jobs, made_with, strict=True):
+            told.notebook(job.name)
+            try:
+                with ahead.next() as ready:
+                    outcomes.append(_execute(job, ready, out, made, told))
+            except KeyboardInterrupt:
+                # Nobody asks the interrupted cell for its error, and asyncio would report that.
+                logging.getLogger("asyncio").disabled = True
+                safe = ", ".join(outcome.name for outcome in outcomes) or "none"
+                told.say(
+                    f"stopped in {job.name}. Finished notebooks, in {out}: {safe}. Trained models "
+                    "are stored: the same command goes on from there"
+                )
+                raise
+            told.done(outcomes[-1].seconds, outcomes[-1].problem)
+        return outcomes
+
+
+def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
+    """Where the executed notebooks of a profile are: apart for every data set but MNIST.
+
+    The folder of a file is told from that of another file of the same name by its whole path.
+    """
+    apart = "" if dataset in (None, DATASET) else f"-{Path(dataset).stem}"
+    if apart and dataset.endswith(".npz"):
+        place = str(Path(dataset).expanduser().resolve())
+        apart += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+    return root / "_build" / "notebooks" / f"{profile}{apart}"
+
+
+def notebooks(root: Path) -> list[str]:
+    """The notebooks' names in the order of the book; those not in `_toc.yml` come last."""
+    there = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+    toc = root / "_toc.yml"
+    text = toc.read_text(encoding="utf-8") if toc.exists() else ""
+    order = re.findall(r"file: *notebooks/([\w-]+)", text)
+    return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _chosen(root: Path, names: Sequence[str]) -> list[str]:
+    every = notebooks(root)
+    wanted = {Path(name).stem if name.endswith(".ipynb") else name for name in names}
+    if unknown := wanted - set(every):
+        known = ", ".join(every) or "none"
+        raise InvalidValue(f"unknown notebook {min(unknown)!r}: known are {known}")
+    return [name for name in every if name in wanted or not wanted]
+
+
+def _jobs(
+    root: Path, names: list[str], profile: str, changes: Values, kernel: str | None
+) -> list[_Job]:
+    sections = parameters.profile(root / "profiles.yaml", profile)
+    files = {name: root / "notebooks" / f"{name}.ipynb" for name in names}
+    known = {name: parameters.defaults(file) for name, file in files.items()}
+    every = sorted(set().union(*known.values()))
+    if unknown := [name for name in changes if name not in every]:
+        raise InvalidValue(
+            f"{', '.join(names)}: unknown parameter {unknown[0]!r}: known are {', '.join(every)}"
+        )
+    jobs = []
+    for name, file in files.items():
+        shared = {**sections.get("all", {}), **sections.get(name, {}), **changes}
+        own = {*known[name], *sections.get(name, {})}
+        overrides = {key: value for key, value in shared.items() if key in own}
+        values = parameters.checked(name, known[name], overrides)
+        if str(values.get("dataset", "")).endswith(".npz"):
+            values["dataset"] = str(Path(values["dataset"]).expanduser().resolve())
+        content = json.loads(file.read_text(encoding="utf-8"))
+        runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
+        overrides = {key: values[key] for key in overrides}
+        jobs.append(_Job(name, file, len(content["cells"]), runs_in, overrides, values))
+    return jobs
+
+
+def _made_with(job: _Job) -> dict[str, Any]:
+    """What the notebook will be made with; raises if kernel, store, data or device won't do."""
+    kernels.command(job.kernel)
+    from aecore.data import load
+    from aecore.store.entries import Store
+
+    Store().check_writable()
+    data = load(job.values.get("dataset", DATASET))
+    classes = 1 + int(data.test_labels.max())
+    pixels = data.test_images[0].numel()
+    parameters.checked_with_data(job.name, job.values, len(data.test_labels), classes, pixels)
+    made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
+    return {"dataset": data.name, "commit": paths.commit(), **made}
+
+
+def _check_cluster(datasets: set[str]) -> None:
+    """Raise `ClusterError` if the environment names a cluster that can't be used."""
+    from aecore.engine import cluster
+
+    if address := cluster.address():
+        cluster.Cluster(address, datasets).close()
+
+
+def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
+    import nbformat
+
+    accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
+    started, clock = datetime.now(UTC), time.perf_counter()
+    place, problem = job.notebook, None
+    try:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as folder:
+            draft = Path(folder) / accepted.name
+            problem = _papermill(job, kernel, draft, told)
+            if draft.exists():
+                executed = nbformat.read(draft, as_version=4)
+                if problem is None and not _completed(executed):
+                    problem = "not every cell was executed"
+                executed.metadata["aecore"] = {
+                    **made,
+                    "parameters": job.values,
+                    "overrides": job.overrides,
+                    "seconds": round(time.perf_counter() - clock, 1),
+                    "started": started.isoformat(timespec="seconds"),
+                    **({} if problem is None else {"problem": problem}),
+                }
+                nbformat.write(executed, draft)
+                place = failed if problem else accepted
+                os.replace(draft, place)
+    except (OSError, ValueError) as error:  # a full disk, a torn draft: the others can still run
+        problem, place = problem or f"{type(error).__name__}: {error}", job.notebook
+    # What an earlier run left would pass for the result of this one.
+    for earlier in {accepted, failed} - {place}:
+        earlier.unlink(missing_ok=True)
+    return Outcome(job.name, place, round(time.perf_counter() - clock, 1), problem)
+
+
+def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
+    """Executes the notebook into `draft` and returns its problem, if it has one."""
+    import papermill
+
+    try:
+        papermill.execute_notebook(
+            _as_template(job.notebook),
+            _as_template(draft),
+            job.overrides,
+            kernel_name=job.kernel,
+            progress_bar=False,
+            stderr_file=told,
+            coalesce_streams=True,
+            km=kernel,
+            on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except Exception as error:  # a dead kernel, a full disk: the other notebooks can still run
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _as_template(path: Path) -> str:
+    """`path` as papermill wants it: it takes what stands in braces for a placeholder."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _completed(executed: Any) -> bool:
+    code = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
+    return all(cell.metadata.papermill.status == "completed" for cell in code)

@@ -1,0 +1,204 @@
+"""From executed notebooks to the HTML book: staging, Jupyter Book, and the swap at the end."""
+
+import copy
+import html
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from filelock import FileLock
+
+from aecore.page.claims import ANSWER, CLAIM, REPLICATION
+from aecore.page.show import PLOTLY
+from aecore.publish import records
+from aecore.publish.fill import Edition, facts, filled
+
+_BUILD = "from jupyter_book.cli.main import main; main()"
+
+
+class BookError(RuntimeError):
+    """The book could not be built; the message says why."""
+
+
+def compile(executed: Path, root: Path) -> Path:
+    """Builds the book of the notebooks in `executed` and returns its first page.
+
+    `root` is the project's folder, with `_config.yml`, `_toc.yml` and `book/`; the pages land in
+    its `_build/html`. A notebook that is missing or did not finish becomes a page that says so.
+    Raises `BookError`, and leaves the pages of the last build as they were, if Sphinx warns of
+    anything, or if in the paper profile a claim does not hold.
+    """
+    build = root / "_build"
+    build.mkdir(exist_ok=True)
+    with FileLock(build / "book.lock"):
+        names = records.sections(root)
+        pages = {n: _without_paths(page) for n, page in records.finished(executed, names).items()}
+        made = [page.metadata.get("aecore", {}) for page in pages.values()]
+        profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
+        edition = Edition(root, profile, names, pages, records.problems(executed, names))
+        _check_claims(edition)
+        source = build / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        _stage(source, edition)
+        fresh = _jupyter_book(source, build / "book")
+        for name, page in pages.items():  # what a page offers for download, as it ran
+            nbformat.write(page, fresh / "_sources" / "notebooks" / f"{name}.ipynb")
+        return _swap(fresh, build / "html") / "index.html"
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Sphinx's entry: pages that draw load plotly and our scripts, all others neither."""
+
+    def add_scripts(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
+        body = context.get("body", "")
+        scripts = ["decoder.js", "figures.js"] if '<figure class="aecore-' in body else []
+        if 'class="aecore-plot"' in body:
+            scripts.insert(0, "plotly.min.js")
+        for script in scripts:
+            app.add_js_file(script, loading_method="defer")
+
+    def escape(app: Any, what: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
+        # Docstrings are plain text with `code`: |x|, *args and x_ mean themselves, `x`s a plural.
+        parts = "\n".join(lines).split("`")
+        parts[::2] = [re.sub(r"([|*_\\])", r"\\\1", part) for part in parts[::2]]
+        parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]
+        lines[:] = "`".join(parts).split("\n")
+
+    app.connect("html-page-context", add_scripts)
+    app.connect("autodoc-process-docstring", escape)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The page, with the names of the user's files where it has their paths."""
+    made = page.metadata.get("aecore", {}).get("parameters", {})
+    ran = page.metadata.get("papermill", {})
+    files = [made.get("dataset"), ran.get("input_path"), ran.get("output_path")]
+    folders = {f"{Path(file).parent}{os.sep}" for file in files if file and os.path.isabs(file)}
+    # As papermill writes a text into a cell, and as a figure has it in HTML.
+    escaped = {
+        form for f in folders for form in (f.encode("unicode_escape").decode(), html.escape(f))
+    }
+    written = sorted(folders | escaped, key=len, reverse=True)
+
+    def cleaned(part: Any) -> Any:
+        if isinstance(part, dict):
+            return type(part)({name: cleaned(value) for name, value in part.items()})
+        if isinstance(part, list):
+            return [cleaned(value) for value in part]
+        if isinstance(part, str):
+            for folder in written:
+                part = part.replace(folder, "")
+        return part
+
+    return cleaned(page)
+
+
+def _check_claims(edition: Edition) -> None:
+    failed = [
+        f"{name}: {record['text']}"
+        for name, page in edition.pages.items()
+        for record in records.of_kind(page, CLAIM)
+        if not record["holds"] and not record.get("report")
+    ]
+    if failed and edition.profile == "paper":
+        raise BookError("claims that do not hold in the paper profile:\n" + "\n".join(failed))
+
+
+def _stage(source: Path, edition: Edition) -> None:
+    """Everything the book is made of, in one folder."""
+    shutil.copytree(edition.root / "book", source / "book")
+    shutil.copy(edition.root / "_toc.yml", source)
+    config = yaml.safe_load((edition.root / "_config.yml").read_text(encoding="utf-8"))
+    options = config["sphinx"]["config"]["html_theme_options"]
+    options["extra_footer"] = f'<p class="aecore-edition">{facts(edition)}</p>'
+    (source / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    _vendor(source / "vendor")
+    for path in (source / "book").glob("*.md"):
+        path.write_text(filled(path.read_text(encoding="utf-8"), edition), encoding="utf-8")
+    (source / "notebooks").mkdir()
+    for name in edition.names:
+        if name in edition.pages:
+            _stage_notebook(edition.pages[name], source / "notebooks" / f"{name}.ipynb", name)
+        else:
+            (source / "notebooks" / f"{name}.md").write_text(_stub(name, edition), encoding="utf-8")
+
+
+def _stub(name: str, edition: Edition) -> str:
+    """The page of a notebook that did not come to its end: why, and how to run it."""
+    problem = edition.problems.get(name, "").replace("`", "'").replace(str(Path.home()), "~")
+    said = f"What stopped it:\n\n```text\n{problem}\n```\n\n" if problem else ""
+    return (
+        f"# {name.capitalize()}\n\nThis section was not run, or not to its end. {said}To run it:"
+        f"\n\n```bash\naecore run {name} --profile {edition.profile}\n"
+        f"aecore book --profile {edition.profile}\n```\n"
+    )
+
+
+def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> None:
+    page = copy.deepcopy(executed)
+    for output in records.outputs(page):
+        # MyST-NB warns of what it can't show, even where it shows the same thing as HTML.
+        if "text/html" in output.get("data", {}):
+            for kind in (PLOTLY, ANSWER, CLAIM, REPLICATION):
+                output.data.pop(kind, None)
+    for cell in page.cells:
+        tags = cell.metadata.setdefault("tags", [])
+        if cell.cell_type == "code" and "remove-input" not in tags:
+            tags.append("hide-input")
+    if made := page.metadata.get("aecore", {}):
+        command = f"papermill notebooks/{name}.ipynb out.ipynb"
+        if changed := made.get("overrides"):
+            command += f" -y {shlex.quote(json.dumps(changed))}"
+        note = f"## Run this page again\n\n```bash\n{command}\n```"
+        page.cells.append(nbformat.v4.new_markdown_cell(note))
+    nbformat.write(page, path)
+
+
+def _vendor(folder: Path) -> None:
+    """The libraries that pages share, taken from the installed packages."""
+    folder.mkdir()
+    for package, file in (
+        ("plotly", "package_data/plotly.min.js"),
+        ("sphinx-mathjax-offline", "static/mathjax/tex-svg.js"),
+    ):
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise BookError(f"the package {package} is not installed: pip install {package}")
+        shutil.copy(Path(spec.origin).parent / file, folder)
+
+
+def _jupyter_book(source: Path, output: Path) -> Path:
+    """The folder of finished pages. Built from nothing, so that no page of an older book stays."""
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-c", _BUILD, "build", str(source), "--path-output", str(output)]
+    done = subprocess.run(
+        [*command, "-W", "-n", "--keep-going", "-q"],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
+    if done.returncode:
+        told = [line for line in log.splitlines() if re.search("WARNING|ERROR|CRITICAL", line)]
+        raise BookError("jupyter-book found:\n" + "\n".join(told or log.splitlines()[-30:]))
+    return output / "_build" / "html"
+
+
+def _swap(fresh: Path, place: Path) -> Path:
+    old = fresh.with_name("old")
+    if place.exists():
+        place.rename(old)
+    fresh.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    return place

@@ -1,0 +1,138 @@
+"""Optuna's part in a search: what to try next, which settings matter, a file for its dashboard."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aecore.search.priors import Choice, LogUniform, Prior, Uniform, Whole
+
+with warnings.catch_warnings():
+    # Optuna imports tqdm.auto, which in a notebook asks for widgets that nothing here uses.
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import optuna
+    from optuna.distributions import (
+        BaseDistribution,
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.samplers import TPESampler
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    from optuna.trial import FrozenTrial, TrialState, create_trial
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study that it creates
+
+
+def distributions(priors: Mapping[str, Prior]) -> dict[str, BaseDistribution]:
+    """The priors as Optuna has them, in alphabetical order; it knows no weights of a choice."""
+
+    def of(prior: Prior) -> BaseDistribution:
+        match prior:
+            case Uniform(low, high):
+                return FloatDistribution(low, high)
+            case LogUniform(low, high):
+                return FloatDistribution(low, high, log=True)
+            case Whole(low, high):
+                return IntDistribution(low, high)
+            case Choice(values):
+                return CategoricalDistribution(tuple(values))
+
+    return {name: of(priors[name]) for name in sorted(priors)}
+
+
+def freeze(
+    settings: Mapping[str, Any],
+    priors: Mapping[str, Prior],
+    losses: Mapping[int, float],
+    complete: bool,
+    **attributes: Any,
+) -> FrozenTrial:
+    """A trial with the `settings` drawn from `priors` as Optuna has it.
+
+    `losses` maps epochs to losses, the last of which counts if the trial is `complete`. One that
+    is not is "pruned", without any loss the worst of all to Optuna.
+    """
+    return create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        value=list(losses.values())[-1] if complete else None,
+        params=dict(settings),
+        distributions=distributions(priors),
+        intermediate_values=dict(losses),
+        user_attrs=attributes,
+    )
+
+
+def ask(
+    trials: Sequence[FrozenTrial], priors: Mapping[str, Prior], count: int, seed: int
+) -> list[dict[str, Any]]:
+    """`count` configurations to try at once after `trials`: a function of its arguments alone.
+
+    From Optuna's tree-structured Parzen estimator over all settings together (Bergstra et al.
+    2011). Each one counts as bad for those asked after it (the constant liar of Ginsbourger et al.
+    2010), so that the batch spreads.
+    """
+    sampler = TPESampler(n_startup_trials=0, multivariate=True, constant_liar=True, seed=seed)
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials(trials)
+    return [study.ask(distributions(priors)).params for _ in range(count)]
+
+
+def importance(trials: Sequence[FrozenTrial]) -> pd.Series:
+    """The share of each setting in the variance of the loss over its prior, adding up to 1.
+
+    By functional ANOVA on a random forest (Hutter, Hoos & Leyton-Brown 2014), over the trials that
+    came to their end; NaN where these are fewer than four.
+    """
+    study = optuna.create_study()
+    study.add_trials(trials)
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    if len(complete) < 4:
+        return pd.Series(float("nan"), index=sorted(trials[0].params) if trials else [])
+    return pd.Series(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))
+
+
+def record(path: Path, trials: Sequence[FrozenTrial]) -> None:
+    """Make the file at `path` hold a study with at least `trials`, for `optuna-dashboard`.
+
+    A file that holds their beginning gets the others appended, which an open dashboard follows;
+    one that is missing, torn or of other trials is written anew, and then replaced at once. Raises
+    `OSError` if it can't be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = _read(path)
+    if there is None or any(
+        _content(old) != _content(new) for old, new in zip(there, trials, strict=False)
+    ):
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            draft = Path(folder) / path.name
+            _study(draft).add_trials(trials)
+            os.replace(draft, path)
+    elif len(there) < len(trials):
+        _study(path).add_trials(trials[len(there) :])
+
+
+def _study(path: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.create_study(storage=storage, study_name=path.stem, load_if_exists=True)
+
+
+def _read(path: Path) -> list[FrozenTrial] | None:
+    try:
+        if not path.read_bytes().endswith(b"\n"):  # torn, which Optuna passes over in silence
+            return None
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        return optuna.load_study(study_name=path.stem, storage=storage).trials
+    except Exception:  # whatever a damaged file does to its reader: it is a copy, to be made again
+        return None
+
+
+def _content(trial: FrozenTrial) -> tuple:
+    return trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs

@@ -1,0 +1,213 @@
+"""What the trials of a search show: trends with their uncertainty, folds, and progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, spearmanr
+
+from aecore.checks import InvalidValue
+
+if TYPE_CHECKING:  # search brings Optuna, which figures that show no trials do without
+    from aecore.search.trials import Trial
+
+WEAK = 0.3  # the largest rank correlation that is called weak: Cohen's (1988) medium effect
+
+
+def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pd.DataFrame:
+    """A row a trial, best first: `trial`, the drawn `fields`, and `validation_loss`.
+
+    Of a trial that was trained several times the last counts; a diverged one has the loss NaN and
+    stands last. Raises `InvalidValue` if all but one diverged.
+    """
+    last = {trial.number: trial for trial in trials}
+    rows = [
+        {
+            "trial": number,
+            **{field: getattr(trial.spec, field) for field in fields},
+            "validation_loss": trial.loss,
+        }
+        for number, trial in last.items()
+    ]
+    table = pd.DataFrame(rows).sort_values("validation_loss", ignore_index=True, kind="stable")
+    if table["validation_loss"].notna().sum() < 2:
+        raise InvalidValue("fewer than two trials came to an end: widen or lower the priors")
+    return table
+
+
+def marginal_trend(x: Sequence[float], y: Sequence[float], groups: int = 4) -> pd.DataFrame:
+    """Median of `y` in `groups` equally large groups of rising `x`: columns `x`, `y` (medians).
+
+    Equal values of `x` stay in one group, so that a discrete `x` has a group for each value.
+    """
+    frame = pd.DataFrame({"x": x, "y": y}).dropna()
+    if frame["x"].nunique() <= groups:
+        group = frame["x"].rank(method="dense").rename("group")
+    else:
+        group = pd.qcut(frame["x"], groups, labels=False, duplicates="drop").rename("group")
+    return frame.groupby(group).median().reset_index(drop=True)
+
+
+def rank_correlation(
+    x: Sequence[float], y: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Spearman's ρ in [-1, 1] of n pairs, and the low and high end of its confidence interval.
+
+    Fisher's z of ρ, ± the normal quantile times sqrt((1 + ρ²/2) / (n - 3)) (Bonett & Wright 2000,
+    Psychometrika 65, 23–28). A perfect ρ counts in it as half a swap of neighbors less; up to 3
+    pairs, or a constant, say nothing: (-1, 1). Pairs with a NaN are left out.
+    """
+    pairs = pd.DataFrame({"x": x, "y": y}).dropna()
+    n = len(pairs)
+    if n < 2 or pairs["x"].nunique() < 2 or pairs["y"].nunique() < 2:
+        return math.nan, -1.0, 1.0
+    rho = float(spearmanr(pairs["x"], pairs["y"]).statistic)
+    if n <= 3:
+        return rho, -1.0, 1.0
+    largest = 1 - 6 / (n**3 - n)
+    z = math.atanh(min(max(rho, -largest), largest))
+    half = norm.ppf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return rho, math.tanh(z - half), math.tanh(z + half)
+
+
+def correlations(trials: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
+    """Rank correlation of each of `fields` with the loss in a `trials_table`: a row each.
+
+    Columns `rho`, `low`, `high` (95 % interval) and `loss`: "rises" or "falls" with the setting
+    where the interval leaves 0 out, "hardly moves" where it lies within ±0.3, else "open". Of
+    names, such as optimizers, the ranks are alphabetical.
+    """
+    rows = {}
+    for field in fields:
+        rho, low, high = rank_correlation(ranks(trials[field]), trials["validation_loss"])
+        if low > 0 or high < 0:
+            verdict = "rises" if low > 0 else "falls"
+        else:
+            verdict = "hardly moves" if max(-low, high) <= WEAK else "open"
+        rows[field] = {"rho": rho, "low": low, "high": high, "loss": verdict}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def as_said(found: pd.DataFrame, said: Mapping[str, str]) -> dict[str, bool | None]:
+    """For each row of `correlations` whether the loss does what is said of it; None where open.
+
+    Of a field that `said` leaves out it is said that the loss "hardly moves".
+    """
+    return {
+        f"the {title(field)}": None if loss == "open" else loss == said.get(field, "hardly moves")
+        for field, loss in found["loss"].items()
+    }
+
+
+def interval(trend: Sequence[float] | pd.Series) -> str:
+    """ρ and the ends of its interval, in this order at the beginning of `trend`, as text."""
+    rho, low, high = list(trend)[:3]
+    return f"{rho:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
+
+
+def title(field: str) -> str:
+    """What prose calls a field of `Spec`."""
+    return "L2 penalty" if field == "weight_decay" else field.replace("_", " ")
+
+
+def ranks(values: pd.Series) -> pd.Series:
+    """Numbers as they are, names as their places 0, 1, … in the alphabet."""
+    if pd.api.types.is_numeric_dtype(values):
+        return values
+    return values.rank(method="dense") - 1
+
+
+def fold_losses(trials: Sequence[Trial]) -> np.ndarray:
+    """Validation losses (n, k) of n trials on k folds, NaN where a run diverged."""
+    return np.array([trial.fold_losses for trial in trials])
+
+
+def fold_spread(losses: np.ndarray) -> tuple[float, float]:
+    """Standard deviation of the loss between folds and between configurations, of losses (n, k).
+
+    The first is the root of the mean over configurations of the variance between their folds, the
+    second that of their means. Configurations with a NaN are left out.
+    """
+    kept = losses[np.isfinite(losses).all(1)]
+    return float(np.sqrt(kept.var(1, ddof=1).mean())), float(kept.mean(1).std(ddof=1))
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Mean of first - second over pairs without a NaN, and its standard error."""
+    difference = np.subtract(first, second)
+    difference = difference[np.isfinite(difference)]
+    return float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(len(difference)))
+
+
+def progress(trials: Sequence[Trial]) -> pd.DataFrame:
+    """The search as it went, a row a training: `images` seen up to its end, `best` loss so far.
+
+    What had been trained before with the same key costs nothing again. `best` is NaN until a
+    training ends without diverging.
+    """
+    seen, images = set(), []
+    for trial in trials:
+        keys = tuple(run.key for run in trial.runs)
+        images.append(0 if keys in seen else trial.images)
+        seen.add(keys)
+    best = pd.Series([trial.loss for trial in trials], dtype=float).cummin()
+    return pd.DataFrame({"images": np.cumsum(images), "best": best})
+
+
+def luck(
+    images: Sequence[int], losses: Sequence[float], orders: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """How the best loss falls if the same independent trials come in another order.
+
+    A row for each number of trials: `images` seen on average by then, and the `low`, `median` and
+    `high` of the best loss (10 %, 50 % and 90 % of so many random orders).
+    """
+    random = np.random.default_rng(seed)
+    losses = np.nan_to_num(np.asarray(losses, float), nan=np.inf)
+    shuffled = random.permuted(np.tile(losses, (orders, 1)), axis=1)
+    best = np.minimum.accumulate(shuffled, axis=1)
+    low, median, high = np.quantile(best, [0.1, 0.5, 0.9], axis=0, method="inverted_cdf")
+    at = np.arange(1, len(losses) + 1) * np.mean(images)
+    frame = pd.DataFrame({"images": at, "low": low, "median": median, "high": high})
+    return frame.replace(np.inf, np.nan)
+
+
+def contest(guests: Mapping[str, Trial], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Where the loss of each guest stands in the `trials_table` of the same name: a row each.
+
+    Columns `loss`, `best` (of the table), `place` from 1, `among` how many with the guest, and
+    `near_top`, whether that is the first quarter or the first place.
+    """
+    rows = {}
+    for name, guest in guests.items():
+        losses = tables[name]["validation_loss"]
+        among = len(losses) + 1
+        better = int((losses < guest.loss).sum()) if math.isfinite(guest.loss) else among - 1
+        rows[name] = {
+            "loss": guest.loss,
+            "best": losses.min(),
+            "place": 1 + better,
+            "among": among,
+            "near_top": 1 + better <= max(1, among / 4),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def replicated(parts: Mapping[str, bool | None], lacks: str = "") -> tuple[bool | None, str]:
+    """Whether every part of a reported result is found again, and, unless it is, why not.
+
+    `parts` maps what was reported to whether it holds, None where that is open. `lacks` says what
+    the trials at hand fall short of the report in: with it what does not hold is open too.
+    """
+    missed = [name for name, holds in parts.items() if holds is not None and not holds]
+    still_open = [name for name, holds in parts.items() if holds is None]
+    if not missed and not still_open:
+        return True, ""
+    why = [lacks] if lacks else []
+    why += [f"not found again: {', '.join(missed)}"] if missed else []
+    why += [f"still open: {', '.join(still_open)}"] if still_open else []
+    return False if missed and not lacks else None, "; ".join(why)
