@@ -20,7 +20,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import loky
 import torch
@@ -36,8 +36,17 @@ POLL = 0.3  # seconds between two looks at the workers
 class Counter:
     """How many images a job has seen, told to whoever polls the file at `path`."""
 
+    current: ClassVar[Counter | None] = None  # of the job that this process is at
+
     def __init__(self, path: Path | None) -> None:
         self.path, self.images, self.told = path, 0, 0
+
+    def __enter__(self) -> Counter:
+        Counter.current = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        Counter.current = None
 
     def add(self, images: int) -> None:
         """Count `images` more and tell it now and then."""
@@ -50,6 +59,12 @@ class Counter:
         self.told = self.images
         if self.path is not None and self.path.parent.is_dir():
             self.path.write_text(str(self.images))
+
+
+def seen(images: int) -> None:
+    """Count so many images for the job that calls this, if it is one."""
+    if Counter.current is not None:
+        Counter.current.add(images)
 
 
 def in_threads(function: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any]:
