@@ -1,33 +1,62 @@
-"""Corruptions of images: each one is an equation, each call a function of its generator."""
+"""Corruptions of images: each one is an equation, each call a function of its generator.
+
+All take and return float images (N, C, H, W), in [0, 1] but where noise is not clipped. One more
+is one class here: its equation, its fields, its strength.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, get_args
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, dataclass, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from aecore import checks
+from aecore.checks import InvalidValue, field
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+KINDS: dict[str, type[Corruption]] = {}  # every corruption by its label
 
-@dataclass(frozen=True)
-class GaussianNoise:
-    """x' = x + n with n ~ N(mean, sigma²) for every pixel; with `clip`, limited to [0, 1].
 
-    Takes float images (N, C, H, W) in [0, 1]; sigma ≥ 0, in units of the pixel range. Without
-    clipping the noise keeps its mean; clipping turns half of it on a black background to gray.
-    """
+class Corruption(ABC):
+    """One way to damage images; `KINDS` has all of them."""
 
-    sigma: float
-    mean: float = 0.0
-    clip: bool = False
+    def __init_subclass__(cls) -> None:
+        KINDS[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sigma", checks.real("sigma", self.sigma, 0))
-        object.__setattr__(self, "mean", checks.real("mean", self.mean))
-        object.__setattr__(self, "clip", checks.flag("clip", self.clip))
+        checks.check_fields(self)
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call it."""
+        return type(self).__name__
+
+    @property
+    @abstractmethod
+    def strength(self) -> float:
+        """How much it damages, 0 for not at all, in its own unit."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        """The damaged images; the given ones stay as they are."""
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Corruption):
+    """x' = x + n with n ~ N(mean, sigma²) for every pixel; with `clip`, limited to [0, 1].
+
+    sigma ≥ 0, in units of the pixel range. Without clipping the noise keeps its mean; clipping
+    turns half of it on a black background to gray.
+    """
+
+    sigma: float = field(MISSING, checks.real, 0)
+    mean: float = field(0.0, checks.real)
+    clip: bool = field(False, checks.flag)
+    strength = property(attrgetter("sigma"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         noise = images.new_empty(images.shape).normal_(self.mean, self.sigma, generator=generator)
@@ -36,18 +65,15 @@ class GaussianNoise:
 
 
 @dataclass(frozen=True)
-class Occlusion:
+class Occlusion(Corruption):
     """x' = 0 inside a rectangle that covers `fraction` of the image, x outside.
 
     The rectangle has the image's proportions, sides round(√fraction · H) and round(√fraction · W),
-    and a place drawn uniformly for each image. Takes and returns float images (N, C, H, W);
-    0 ≤ fraction ≤ 1.
+    and a place drawn uniformly for each image; 0 ≤ fraction ≤ 1.
     """
 
-    fraction: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fraction", checks.real("fraction", self.fraction, 0, 1))
+    fraction: float = field(MISSING, checks.real, 0, 1)
+    strength = property(attrgetter("fraction"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         count, _, height, width = images.shape
@@ -64,16 +90,11 @@ class Occlusion:
 
 
 @dataclass(frozen=True)
-class SaltAndPepper:
-    """x' = 0 or 1, each with probability `amount` / 2 for every pixel, x otherwise.
+class SaltAndPepper(Corruption):
+    """x' = 0 or 1, each with probability `amount` / 2 for every pixel, x otherwise."""
 
-    Takes and returns float images (N, C, H, W) in [0, 1]; 0 ≤ amount ≤ 1.
-    """
-
-    amount: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "amount", checks.real("amount", self.amount, 0, 1))
+    amount: float = field(MISSING, checks.real, 0, 1)
+    strength = property(attrgetter("amount"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         lot = images.new_empty(images.shape).uniform_(generator=generator)
@@ -82,18 +103,15 @@ class SaltAndPepper:
 
 
 @dataclass(frozen=True)
-class Speckle:
+class Speckle(Corruption):
     """x' = x + x n with n ~ N(0, sigma²) for every pixel; with `clip`, limited to [0, 1].
 
-    Takes float images (N, C, H, W) in [0, 1]; sigma ≥ 0. A black pixel stays black.
+    sigma ≥ 0. A black pixel stays black.
     """
 
-    sigma: float
-    clip: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sigma", checks.real("sigma", self.sigma, 0))
-        object.__setattr__(self, "clip", checks.flag("clip", self.clip))
+    sigma: float = field(MISSING, checks.real, 0)
+    clip: bool = field(False, checks.flag)
+    strength = property(attrgetter("sigma"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         noise = images.new_empty(images.shape).normal_(0, self.sigma, generator=generator)
@@ -102,30 +120,37 @@ class Speckle:
 
 
 @dataclass(frozen=True)
-class Masking:
-    """x' = 0 with probability `fraction` for every pixel, x otherwise (Vincent et al. 2010).
+class Masking(Corruption):
+    """x' = 0 with probability `fraction` for every pixel, x otherwise (Vincent et al. 2010)."""
 
-    Takes and returns float images (N, C, H, W) in [0, 1]; 0 ≤ fraction ≤ 1.
-    """
-
-    fraction: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fraction", checks.real("fraction", self.fraction, 0, 1))
+    fraction: float = field(MISSING, checks.real, 0, 1)
+    strength = property(attrgetter("fraction"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         lot = images.new_empty(images.shape).uniform_(generator=generator)
         return images.masked_fill(lot < self.fraction, 0)
 
 
+def parts_of(name: str, value: object) -> tuple[Corruption, ...]:
+    """One or more corruptions; raises `InvalidValue` for anything else."""
+    if not isinstance(value, tuple | list) or not value:
+        raise InvalidValue.of(name, value, "corruptions")
+    return tuple(a_corruption(name, part) for part in value)
+
+
+def a_corruption(name: str, value: object) -> Corruption:
+    """`value` if it is a corruption; raises `InvalidValue` otherwise."""
+    if not isinstance(value, Corruption):
+        raise InvalidValue.of(name, value, f"of {', '.join(KINDS)}")
+    return value
+
+
 @dataclass(frozen=True)
-class Chain:
-    """x' = f_n(… f_1(x)): the corruptions `parts` one after another."""
+class Chain(Corruption):
+    """x' = f_n(… f_1(x)): the corruptions `parts` one after another; of no certain strength: 0."""
 
-    parts: tuple[Corruption, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", _checked_parts(self.parts))
+    parts: tuple[Corruption, ...] = field(MISSING, parts_of)
+    strength = 0.0
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         for part in self.parts:
@@ -134,13 +159,11 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """x' = f_i(x), with i drawn uniformly for each image: one of the corruptions `parts`."""
+class OneOf(Corruption):
+    """x' = f_i(x), with i drawn uniformly for each image; of no certain strength: 0."""
 
-    parts: tuple[Corruption, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", _checked_parts(self.parts))
+    parts: tuple[Corruption, ...] = field(MISSING, parts_of)
+    strength = 0.0
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         choice = images.new_empty(len(images), 1, 1, 1)
@@ -151,30 +174,33 @@ class OneOf:
         return result
 
 
-Corruption = GaussianNoise | Occlusion | SaltAndPepper | Speckle | Masking | Chain | OneOf
-KINDS: dict[str, type[Corruption]] = {kind.__name__: kind for kind in get_args(Corruption)}
+def name(corruption: Corruption | None) -> str:
+    """What tables and figures call a corruption, "clean" for none."""
+    return "clean" if corruption is None else corruption.label
 
 
-def _checked_parts(parts: object) -> tuple[Corruption, ...]:
-    if not isinstance(parts, tuple | list) or not parts:
-        raise checks.InvalidValue(f"parts={parts!r} is not allowed: must be corruptions")
-    for part in parts:
-        if not isinstance(part, Corruption):
-            allowed = ", ".join(KINDS)
-            raise checks.InvalidValue(f"parts={part!r} is not allowed: must be of {allowed}")
-    return tuple(parts)
+def strength(corruption: Corruption | None) -> float:
+    """The strength of a corruption; 0 for none."""
+    return 0.0 if corruption is None else float(corruption.strength)
+
+
+def corrupt(images: Tensor, corruption: Corruption | None, step: int = 0) -> Tensor:
+    """Test images (N, C, H, W) in [0, 1], damaged: the same random numbers for every model."""
+    if corruption is None:
+        return images
+    from aecore import randomness  # brings torch, which a spec does without
+
+    source = randomness.generator(0, f"test {corruption.label}", step=step)
+    return corruption(images, generator=source)
 
 
 def to_dict(corruption: Corruption) -> dict[str, Any]:
     """The corruption as plain data without defaults, `{"kind": "Occlusion", "fraction": 0.2}`."""
-    values = {
-        field.name: getattr(corruption, field.name)
-        for field in fields(corruption)
-        if getattr(corruption, field.name) != field.default
-    }
+    values = {each.name: getattr(corruption, each.name) for each in fields(corruption)
+              if getattr(corruption, each.name) != each.default}  # fmt: skip
     if "parts" in values:
         values["parts"] = [to_dict(part) for part in values["parts"]]
-    return {"kind": type(corruption).__name__, **values}
+    return {"kind": corruption.label, **values}
 
 
 def from_dict(data: dict[str, Any]) -> Corruption:
@@ -187,24 +213,4 @@ def from_dict(data: dict[str, Any]) -> Corruption:
     try:
         return kind(**values)
     except TypeError as error:
-        raise checks.InvalidValue(f"{kind.__name__}: {error}") from None
-
-
-def corrupt(images: Tensor, tested: Corruption | None, step: int = 0) -> Tensor:
-    """Test images (N, C, H, W) in [0, 1], corrupted; the same numbers for every model and level."""
-    if tested is None:
-        return images
-    from aecore import randomness  # brings torch, which a spec does without
-
-    return tested(images, generator=randomness.generator(0, f"test {name(tested)}", step=step))
-
-
-def name(corruption: Corruption | None) -> str:
-    """What tables and figures call a corruption."""
-    return "clean" if corruption is None else type(corruption).__name__
-
-
-def level(corruption: Corruption | None) -> float:
-    """The strength of a corruption: sigma, fraction or amount; 0 for none and for a mix."""
-    strengths = (getattr(corruption, field, 0.0) for field in ("sigma", "fraction", "amount"))
-    return max(strengths)
+        raise InvalidValue(f"{kind.__name__}: {error}") from None

@@ -1,7 +1,10 @@
 """The networks: shapes behind every line that changes one, and no training code."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -10,15 +13,31 @@ from torch import Generator, Tensor, nn
 
 from aecore import randomness
 from aecore.checks import InvalidValue
-from aecore.fast.convolution import Conv2d, ConvTranspose2d
 from aecore.spec import Spec
 
 SMALLEST = 9  # pixels a side: below, three strided convolutions leave nothing
 HEAD = 128  # hidden units of a classifier's head
 
-Shape = tuple[int, int, int]  # channels, height, width of an image
+Shape = tuple[int, ...]  # channels, height, width of an image; of codes their dimension
 Drop = Callable[[Tensor], Tensor]
 ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": lambda h: h}
+
+
+def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
+    """The two terms (2,) of a variational autoencoder's loss, mean over the images (N, …).
+
+    Squared error, summed over pixels, and KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (μ² + σ² - 1 - log σ²),
+    summed over the code. `output` is the reconstruction, μ and log σ² (N, d). Their sum is the
+    negative evidence lower bound for pixels of variance ½, but for a constant (Kingma & Welling
+    2014, Eq. 10).
+    """
+    reconstruction, mean, log_variance = output
+    error = (reconstruction - images).square().sum() / len(images)
+    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2 / len(images)
+    return torch.stack([error, divergence])
+
+
+LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "elbo": elbo, "cross_entropy": F.cross_entropy}
 
 
 def keep(h: Tensor) -> Tensor:
@@ -26,29 +45,42 @@ def keep(h: Tensor) -> Tensor:
     return h
 
 
-class ConvAutoencoder(nn.Module):
+class Network(nn.Module):
+    """What all have: built from a spec, images in, every hidden layer followed by `drop`."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.error = LOSSES[spec.loss]
+
+    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
+        """Reconstructions of images `x` (N, C, H, W), same shape; a classifier gives logits."""
+        return self.decode(self.encode(x, drop), drop)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """How far `output` is from the clean images or labels: (), or the terms of a sum (2,)."""
+        return self.error(output, target)
+
+
+class ConvAutoencoder(Network):
     """Three strided convolutions and two linear layers down to the code, and their mirror back up.
 
     Takes float images (N, C, H, W) in [0, 1], any C ≥ 1 and H, W ≥ 9, and returns their
     reconstructions, same shape and range. `encode` gives codes (N, d), unbounded; `decode` takes
-    them. Every hidden layer is followed by `drop`.
+    them.
     """
 
-    def __init__(
-        self, image_shape: Shape, channels: tuple[int, int, int], hidden: int, d: int
-    ) -> None:
-        super().__init__()
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec)
         colors, *size = image_shape
-        c1, c2, c3 = channels
-        # Sizes for MNIST: 28 -> 14 -> 7 -> 3, each side on its own.
-        half, quarter, eighth = _halved(size)
+        c1, c2, c3 = spec.channels
+        half, quarter, eighth = _halved(size)  # for MNIST: 28 -> 14 -> 7 -> 3
         self.smallest = (c3, *eighth)
         flat = math.prod(self.smallest)
-        self.encoder = nn.ModuleList(_encoder(image_shape, channels, hidden, d))
+        self.encoder = _encoder(spec, image_shape)
         self.decoder = nn.ModuleList(
             [
-                nn.Linear(d, hidden),
-                nn.Linear(hidden, flat),
+                nn.Linear(spec.latent_dim, spec.hidden),
+                nn.Linear(spec.hidden, flat),
                 _upsample(c3, c2, eighth, quarter, padding=0),
                 _upsample(c2, c1, quarter, half, padding=1),
                 _upsample(c1, colors, half, size, padding=1),
@@ -56,7 +88,7 @@ class ConvAutoencoder(nn.Module):
         )
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
-        """Codes (N, d) of images (N, C, H, W); `drop` is applied to every hidden layer."""
+        """Codes (N, d) of images (N, C, H, W)."""
         *_, linear, to_code = self.encoder
         h = drop(F.relu(linear(self.features(x, drop))))  # (N, 64)
         return to_code(h)  # (N, d)
@@ -69,7 +101,7 @@ class ConvAutoencoder(nn.Module):
         return drop(F.relu(conv3(h))).flatten(1)  # (N, 32, 3, 3) -> (N, 288)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] of codes (N, d); `drop` is applied to hidden layers."""
+        """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
         from_code, linear, up1, up2, up3 = self.decoder
         h = drop(F.relu(from_code(z)))  # (N, 64)
         h = drop(F.relu(linear(h))).unflatten(1, (-1, *self.smallest[1:]))  # (N, 32, 3, 3)
@@ -77,10 +109,6 @@ class ConvAutoencoder(nn.Module):
         h = drop(F.relu(up1(h)))  # (N, 16, 7, 7)
         h = drop(F.relu(up2(h)))  # (N, 8, 14, 14)
         return torch.sigmoid(up3(h))  # (N, 1, 28, 28)
-
-    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
-        """Reconstructions of `x`."""
-        return self.decode(self.encode(x, drop), drop)
 
 
 class VariationalAutoencoder(ConvAutoencoder):
@@ -90,57 +118,47 @@ class VariationalAutoencoder(ConvAutoencoder):
     q(z | x) = N(μ, diag σ²) (Kingma & Welling 2014). `encode` gives the mean.
     """
 
-    def __init__(
-        self, image_shape: Shape, channels: tuple[int, int, int], hidden: int, d: int
-    ) -> None:
-        super().__init__(image_shape, channels, hidden, d)
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec, image_shape)
         flat = math.prod(self.smallest)
-        self.variance = nn.ModuleList([nn.Linear(flat, hidden), nn.Linear(hidden, d)])
-
-    def distribution(self, x: Tensor, drop: Drop = keep) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance, each (N, d), of the codes of images (N, C, H, W)."""
-        *_, linear, to_mean = self.encoder
-        linear_of_variance, to_log_variance = self.variance
-        features = self.features(x, drop)  # (N, 288)
-        mean = to_mean(drop(F.relu(linear(features))))  # (N, d)
-        return mean, to_log_variance(drop(F.relu(linear_of_variance(features))))
+        self.variance = _linear_layers([flat, spec.hidden, spec.latent_dim])
 
     def forward(
         self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstructions of `x`, mean and log-variance of its codes.
+        """Reconstructions of `x`, mean and log-variance (N, d) of its codes.
 
         With a generator the reconstructed code is z = μ + σ ξ, ξ ~ N(0, 1); without it is μ.
         """
-        mean, log_variance = self.distribution(x, drop)
-        z = mean
+        *_, linear, to_mean = self.encoder
+        linear_of_variance, to_log_variance = self.variance
+        features = self.features(x, drop)  # (N, 288)
+        z = mean = to_mean(drop(F.relu(linear(features))))  # (N, d)
+        log_variance = to_log_variance(drop(F.relu(linear_of_variance(features))))
         if generator is not None:
             noise = torch.empty_like(mean).normal_(generator=generator)
             z = mean + (log_variance / 2).exp() * noise
         return self.decode(z, drop), mean, log_variance
 
 
-class DenseAutoencoder(nn.Module):
+class DenseAutoencoder(Network):
     """Linear layers of any widths down to the code, and their mirror back up.
 
     Takes float images (N, C, H, W) in [0, 1] and returns their reconstructions, same shape, in the
-    range of the output's activation. Every hidden layer is followed by `drop`.
-    A centered one works on 2x - 1, and takes its output back to the range of x.
+    range of the output's activation. A centered one works on 2x - 1, and takes its output back to
+    the range of x.
     """
 
-    def __init__(self, image_shape: Shape, spec: Spec) -> None:
-        super().__init__()
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec)
         self.image_shape, self.centered = image_shape, spec.centered
-        self.hidden, self.code, self.output = (
-            ACTIVATIONS[name]
-            for name in (spec.activation, spec.code_activation, spec.output_activation)
-        )
+        names = (spec.activation, spec.code_activation, spec.output_activation)
+        self.hidden, self.code, self.output = (ACTIVATIONS[name] for name in names)
         widths = [math.prod(image_shape), *spec.widths, spec.latent_dim]
-        self.encoder = _linear_layers(widths)
-        self.decoder = _linear_layers(widths[::-1])
+        self.encoder, self.decoder = _linear_layers(widths), _linear_layers(widths[::-1])
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
-        """Codes (N, d) of images (N, C, H, W); `drop` is applied to every hidden layer."""
+        """Codes (N, d) of images (N, C, H, W)."""
         *layers, to_code = self.encoder
         h = x.flatten(1)  # (N, 784)
         if self.centered:
@@ -150,7 +168,7 @@ class DenseAutoencoder(nn.Module):
         return self.code(to_code(h))  # (N, d)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        """Images (N, C, H, W) of codes (N, d); `drop` is applied to every hidden layer."""
+        """Images (N, C, H, W) of codes (N, d)."""
         *layers, to_image = self.decoder
         h = z
         for layer in layers:
@@ -158,26 +176,22 @@ class DenseAutoencoder(nn.Module):
         y = self.output(to_image(h)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
         return (y + 1) / 2 if self.centered else y
 
-    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
-        """Reconstructions of `x`."""
-        return self.decode(self.encode(x, drop), drop)
 
-
-class Head(nn.Module):
+class Head(Network):
     """A linear layer, ReLU, a linear layer: logits (N, classes) of codes (N, d)."""
 
-    def __init__(self, d: int, classes: int) -> None:
-        super().__init__()
-        self.head = _linear_layers([d, HEAD, classes])
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec)
+        self.head = _linear_layers([spec.latent_dim, HEAD, classes])
 
     def classify(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        """Logits (N, classes) of codes (N, d); `drop` is applied to the hidden layer."""
+        """Logits (N, classes) of codes (N, d)."""
         hidden, to_logits = self.head
         return to_logits(drop(F.relu(hidden(z))))
 
-    def forward(self, z: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
-        """Logits (N, classes) of codes."""
-        return self.classify(z, drop)
+    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
+        """Logits (N, classes) of codes `x` (N, d)."""
+        return self.classify(x, drop)
 
 
 class Classifier(Head):
@@ -186,11 +200,9 @@ class Classifier(Head):
     Takes float images (N, C, H, W) in [0, 1] and returns logits (N, classes).
     """
 
-    def __init__(
-        self, image_shape: Shape, channels: tuple[int, int, int], hidden: int, d: int, classes: int
-    ) -> None:
-        super().__init__(d, classes)
-        self.encoder = nn.ModuleList(_encoder(image_shape, channels, hidden, d))
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec, image_shape, classes)
+        self.encoder = _encoder(spec, image_shape)
 
     features, encode = ConvAutoencoder.features, ConvAutoencoder.encode
 
@@ -199,7 +211,33 @@ class Classifier(Head):
         return self.classify(self.encode(x, drop), drop)
 
 
-Network = ConvAutoencoder | VariationalAutoencoder | DenseAutoencoder | Head | Classifier
+def classifier(spec: Spec, image_shape: Shape, classes: int = 0) -> Head:
+    """A head for the codes of a frozen encoder, or else a whole classifier."""
+    return (Head if spec.frozen is not None else Classifier)(spec, image_shape, classes)
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture: how it is built, what it is called, its losses, and its own spec fields.
+
+    `stacks` says whether many can be trained as one, `live` whether the book's pages can decode.
+    """
+
+    build: Callable[[Spec, Shape, int], Network]
+    title: str
+    losses: tuple[str, ...] = ("mse", "l1")
+    fields: tuple[str, ...] = ()  # fields of `Spec` that no other architecture has
+    stacks: bool = False
+    live: bool = False
+
+
+DENSE = ("widths", "centered", "activation", "code_activation", "output_activation")
+FAMILIES = {
+    "conv": Family(ConvAutoencoder, "autoencoder", stacks=True, live=True),
+    "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
+    "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
+    "classifier": Family(classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
+}
 
 
 def _halved(size: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
@@ -209,33 +247,32 @@ def _halved(size: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
     return half, quarter, [(n - 1) // 2 for n in quarter]
 
 
-def _encoder(
-    image_shape: Shape, channels: tuple[int, int, int], hidden: int, d: int
-) -> list[nn.Module]:
+def _encoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
     colors, *size = image_shape
     if min(size) < SMALLEST:
         raise InvalidValue(
             f"images of {size[0]} x {size[1]} pixels are not allowed: "
             f"the convolutional autoencoder needs at least {SMALLEST} x {SMALLEST}"
         )
-    c1, c2, c3 = channels
-    *_, eighth = _halved(size)
-    return [
-        Conv2d(colors, c1, padding=1),
-        Conv2d(c1, c2, padding=1),
-        Conv2d(c2, c3, padding=0),
-        nn.Linear(c3 * math.prod(eighth), hidden),
-        nn.Linear(hidden, d),
-    ]
+    c1, c2, c3 = spec.channels
+    flat = c3 * math.prod(_halved(size)[-1])
+    return nn.ModuleList(
+        [
+            nn.Conv2d(colors, c1, 3, stride=2, padding=1),
+            nn.Conv2d(c1, c2, 3, stride=2, padding=1),
+            nn.Conv2d(c2, c3, 3, stride=2, padding=0),
+            nn.Linear(flat, spec.hidden),
+            nn.Linear(spec.hidden, spec.latent_dim),
+        ]
+    )
 
 
 def _upsample(
     inputs: int, outputs: int, size: list[int], target: list[int], padding: int
-) -> ConvTranspose2d:
+) -> nn.ConvTranspose2d:
     """The mirror of a 3 x 3 convolution with stride 2 that took `target` to `size`."""
-    reached = [2 * n + 1 - 2 * padding for n in size]
-    extra = tuple(t - r for t, r in zip(target, reached, strict=True))
-    return ConvTranspose2d(inputs, outputs, padding, extra)
+    extra = tuple(t - (2 * n + 1 - 2 * padding) for t, n in zip(target, size, strict=True))
+    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=padding, output_padding=extra)
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:
@@ -248,20 +285,8 @@ def blank(spec: Spec, image_shape: Shape, classes: int = 0) -> Network:
     Only a classifier asks for the number of `classes`. Raises `InvalidValue` if there is no such
     network for images of that size.
     """
-    sizes = (spec.channels, spec.hidden, spec.latent_dim)
     with torch.device("meta"):
-        match spec.architecture:
-            case "conv":
-                return ConvAutoencoder(image_shape, *sizes)
-            case "vae":
-                return VariationalAutoencoder(image_shape, *sizes)
-            case "dense":
-                return DenseAutoencoder(image_shape, spec)
-            case "classifier" if spec.frozen is not None:
-                return Head(spec.latent_dim, classes)
-            case "classifier":
-                return Classifier(image_shape, *sizes, classes)
-    raise AssertionError(spec.architecture)
+        return FAMILIES[spec.architecture].build(spec, image_shape, classes)
 
 
 def build(
@@ -270,15 +295,28 @@ def build(
     """The network of `spec` for images of `image_shape` (C, H, W), with its initial weights.
 
     Weights and biases ~ U(-b, b), b = 1/√(fan-in), PyTorch's own default (He et al. 2015 with
-    a = √5), drawn on the CPU from the spec's seed, so that they are the same on every device.
+    a = √5), drawn on the CPU from the spec's seed, so that they are the same on every device;
+    normalizing layers begin as the identity. Raises `InvalidValue` for a layer of another kind.
     """
     model = blank(spec, image_shape, classes).to_empty(device="cpu")
     generator = randomness.generator(spec.seed, "weights")
+    unset = {name: _unset(value) for name, value in model.state_dict().items()}
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 # PyTorch takes the second dimension as fan-in, for transposed convolutions too.
                 bound = 1 / math.sqrt(layer.weight[0].numel())
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                layer.bias.uniform_(-bound, bound, generator=generator)
+                for weights in (layer.weight, layer.bias):
+                    weights.uniform_(-bound, bound, generator=generator)
+            elif isinstance(layer, nn.modules.batchnorm._NormBase):
+                layer.reset_parameters()
+    for name, value in model.state_dict().items():
+        if value.numel() and torch.equal(value.nan_to_num(7.0), unset[name].nan_to_num(7.0)):
+            must = "a layer that models.build can draw from the seed"
+            raise InvalidValue(f"{name} of architecture={spec.architecture!r} must be of {must}")
     return model.to(device, memory_format=torch.channels_last)
+
+
+def _unset(value: Tensor) -> Tensor:
+    """A copy of `value`, filled with what no weight begins as."""
+    return value.fill_(math.nan if value.is_floating_point() else -1).clone()

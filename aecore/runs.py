@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Executor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aecore import models
+from aecore.checks import InvalidValue
 from aecore.data import as_floats, load
-from aecore.engine import cluster
+from aecore.engine import cluster, jobs
 from aecore.engine.cluster import Cluster, ClusterError
-from aecore.engine.jobs import _groups, _images, run_key, train_job
+from aecore.engine.jobs import run_key
 from aecore.engine.pool import BATCH, in_threads, run_jobs
+from aecore.fast.convolution import accelerate
 from aecore.spec import Spec
 from aecore.store.entries import Arrays, Entry, Store
 from aecore.training import resolve_device
@@ -25,7 +29,10 @@ from aecore.training import resolve_device
 
 @dataclass(frozen=True)
 class Run:
-    """A trained spec: its weights, its losses by epoch, and where and with what it was trained."""
+    """A trained spec: its weights, its losses by epoch, and where and with what it was trained.
+
+    A run that `diverged` has a loss or a weight that is not finite: no analysis asks it anything.
+    """
 
     key: str
     spec: Spec
@@ -40,10 +47,9 @@ class Run:
     @cached_property
     def model(self) -> models.Network:
         """The trained network, on the CPU, in evaluation."""
-        model = models.build(self.spec, self.image_shape, self.classes)
-        model.load_state_dict(
-            {name: torch.from_numpy(a.copy()) for name, a in self.weights.items()}
-        )
+        model = accelerate(models.build(self.spec, self.image_shape, self.classes))
+        copies = {name: torch.from_numpy(a.copy()) for name, a in self.weights.items()}
+        model.load_state_dict(copies)
         return model.requires_grad_(False).eval()
 
     def encode(self, images: Tensor) -> Tensor:
@@ -65,12 +71,46 @@ class Run:
         return self.history[self.best_epoch - 1]["validation_loss"]
 
 
+class Runs(list[Run]):
+    """Runs in their order, picked by what they were trained for."""
+
+    def where(self, **fields: Any) -> Runs:
+        """The runs whose spec has these values; raises `InvalidValue` for an unknown field."""
+        if unknown := set(fields) - set(Spec.__dataclass_fields__):
+            raise InvalidValue(f"unknown field {min(unknown)!r}: runs are picked by those of Spec")
+        return Runs(
+            run for run in self if all(getattr(run.spec, k) == v for k, v in fields.items())
+        )
+
+    def by(self, field: str) -> dict[Any, Runs]:
+        """The runs by the value of one field of their spec, in order of appearance."""
+        values = dict.fromkeys(getattr(run.spec, field) for run in self)
+        return {value: self.where(**{field: value}) for value in values}
+
+
+def sweep(recipe: Spec, **values: Any) -> list[Spec]:
+    """`recipe` with every combination of the values of some fields; the last one varies fastest.
+
+    What can't be iterated, and a text, counts as one value. A frozen encoder takes the seed of its
+    head.
+    """
+    lists = [[v] if isinstance(v, str) or not isinstance(v, Iterable) else list(v)
+             for v in values.values()]  # fmt: skip
+    specs = [recipe.replace(**dict(zip(values, each, strict=True))) for each in product(*lists)]
+    return [
+        spec.replace(frozen=spec.frozen.replace(seed=spec.seed))
+        if spec.frozen and "seed" in values
+        else spec
+        for spec in specs
+    ]
+
+
 def fit(
-    specs: Iterable[Spec],
+    specs: Spec | Iterable[Spec],
     executor: Executor | None = None,
     device: str = "auto",
     store: Store | None = None,
-) -> list[Run]:
+) -> Runs:
     """The runs of `specs`, in their order: read from the store, or trained and stored.
 
     Training goes through `executor`, by default the cluster that `AECORE_SCHEDULER` names, else one
@@ -78,7 +118,7 @@ def fit(
     call continues from the last checkpoints. Raises `InvalidValue` for what is no spec or device,
     `DataError`, `StoreError` or `ClusterError` before anything is trained.
     """
-    specs = list(specs)
+    specs = [specs] if isinstance(specs, Spec) else list(specs)
     store = store or Store()
     if executor is None and not cluster.address():
         device = str(resolve_device(device))
@@ -87,50 +127,58 @@ def fit(
     wanted = {key: spec for key, spec in zip(keys, specs, strict=True) if entries[key] is None}
     if wanted:
         store.check_writable()
-        for spec in wanted.values():
-            data = load(spec.dataset)
-            models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
-        if executor is None and cluster.address():
-            executor = Cluster(cluster.address(), {spec.dataset for spec in wanted.values()})
-        remote = isinstance(executor, Cluster)
-        frozen = list(dict.fromkeys(spec.frozen for spec in wanted.values() if spec.frozen))
-        encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
-        stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
-        groups = _groups(list(wanted.values()), stacks)
-        place = None if remote else store  # a worker elsewhere has its own
-        jobs = [(group, place, device, encoders.get(group[0].frozen)) for group in groups]
-        sizes = [sum(map(_images, group)) for group in groups]
-        label = f"training {len(wanted)} {'model' if len(wanted) == 1 else 'models'}"
-        try:
-            for number, found in run_jobs(train_job, jobs, sizes, label, executor):
-                for spec, entry in zip(groups[number], found, strict=True):
-                    store.write("run", run_key(spec), entry.document, entry.arrays)
-                    entries[run_key(spec)] = entry
-        except CancelledError:
-            raise ClusterError(
-                "the scheduler has gone; what was trained is stored, and the same call goes on"
-            ) from None
-        except KeyboardInterrupt:
-            done = sum(entries[key] is not None for key in wanted)
-            print(
-                f"stopped: {done} of {len(wanted)} models are stored, the others go on "
-                "from their last checkpoint when the same call is made again",
-                file=sys.stderr,
-            )
-            raise
-    return [_run(key, spec, entries[key]) for key, spec in zip(keys, specs, strict=True)]
+        for key, entry in _trained(wanted, executor, device, store):
+            entries[key] = entry
+    return Runs(_run(key, spec, entries[key]) for key, spec in zip(keys, specs, strict=True))
+
+
+def _trained(
+    wanted: dict[str, Spec], executor: Executor | None, device: str, store: Store
+) -> Iterator[tuple[str, Entry]]:
+    """Key and entry of every spec, as soon as it is trained and stored."""
+    specs, done = list(wanted.values()), 0
+    for spec in specs:
+        data = load(spec.dataset)
+        models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
+    if executor is None and cluster.address():
+        executor = Cluster(cluster.address(), {spec.dataset for spec in specs})
+    remote = isinstance(executor, Cluster)
+    frozen = list(dict.fromkeys(spec.frozen for spec in specs if spec.frozen))
+    encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
+    stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
+    groups = jobs.groups(specs, stacks)
+    place = None if remote else store  # a worker elsewhere has its own
+    todo = [(group, place, device, encoders.get(group[0].frozen)) for group in groups]
+    sizes = [sum(map(jobs.images_of, group)) for group in groups]
+    label = f"training {len(specs)} {'model' if len(specs) == 1 else 'models'}"
+    try:
+        for number, found in run_jobs(jobs.train_job, todo, sizes, label, executor):
+            for spec, entry in zip(groups[number], found, strict=True):
+                store.write("run", run_key(spec), entry.document, entry.arrays)
+                done += 1
+                yield run_key(spec), entry
+    except CancelledError:
+        raise ClusterError(
+            "the scheduler has gone; what was trained is stored, and the same call goes on"
+        ) from None
+    except KeyboardInterrupt:
+        left = "the others go on from their last checkpoint when the same call is made again"
+        print(f"stopped: {done} of {len(specs)} models are stored, {left}", file=sys.stderr)
+        raise
 
 
 def _run(key: str, spec: Spec, entry: Entry) -> Run:
-    document = entry.document
+    document, last = entry.document, entry.document["history"][-1]
+    held_out = spec.validation > 0 or spec.folds is not None
+    lost = last["train_loss"] is None or (held_out and last["validation_loss"] is None)
     return Run(
-        key=key,
-        spec=spec,
-        image_shape=tuple(document["image_shape"]),
-        classes=document.get("classes", 0),
-        history=document["history"],
-        best_epoch=document["best_epoch"],
-        diverged=document["diverged"],
-        provenance=document["provenance"],
-        weights=entry.arrays,
+        key,
+        spec,
+        tuple(document["image_shape"]),
+        document.get("classes", 0),
+        document["history"],
+        document["best_epoch"],
+        lost or not all(np.isfinite(array).all() for array in entry.arrays.values()),
+        document["provenance"],
+        entry.arrays,
     )

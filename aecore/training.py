@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
 from aecore.checks import InvalidValue
 from aecore.data import Dataset, as_floats, split
+from aecore.fast.convolution import accelerate
 from aecore.fast.dropout import Dropout
 from aecore.spec import Spec
 
@@ -22,6 +22,14 @@ RECIPE = 2  # goes up whenever a change alters what a spec trains to
 EVALUATION_BATCH = 1000
 
 Arrays = dict[str, np.ndarray]
+
+
+def recipe(spec: Spec) -> int:
+    """The version of what `spec` trains to: `RECIPE`, or the last that changed it.
+
+    Version 2 brought other random numbers for dropout.
+    """
+    return RECIPE if spec.dropout else 1
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -35,63 +43,118 @@ def resolve_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise InvalidValue(
-            f"device={name!r} is not allowed: must be auto, cpu or a device that torch sees here"
+        raise InvalidValue.of(
+            "device", name, "auto, cpu or a device that torch sees here"
         ) from None
     return device
-
-
-def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
-    """The two terms (2,) of a variational autoencoder's loss, mean over the images (N, …).
-
-    Squared error, summed over pixels, and KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (μ² + σ² - 1 - log σ²),
-    summed over the code. `output` is the reconstruction, μ and log σ² (N, d). Their sum is the
-    negative evidence lower bound for pixels of variance ½, but for a constant (Kingma & Welling
-    2014, Eq. 10).
-    """
-    reconstruction, mean, log_variance = output
-    error = (reconstruction - images).square().sum() / len(images)
-    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2 / len(images)
-    return torch.stack([error, divergence])
-
-
-LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "elbo": elbo, "cross_entropy": F.cross_entropy}
-
-
-def recipe(spec: Spec) -> int:
-    """The version of what `spec` trains to: `RECIPE`, or the last that changed it.
-
-    Version 2 brought other random numbers for dropout.
-    """
-    return RECIPE if spec.dropout else 1
 
 
 class Training:
     """One run in the making: `epoch()` adds an epoch until it is `done`.
 
-    Takes a spec and its data, the images being codes (N, d) where its encoder is frozen;
-    `report(images)` is called after every step with the number of images it saw. `checkpoint()`
-    holds everything needed to go on: after `restore()` the run continues to the same bits.
+    Takes a spec and its data, the images being codes (N, d) where its encoder is frozen.
+    `checkpoint()` holds everything needed to go on: after `restore()` the run continues to the
+    same bits.
     """
 
     def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
         images = data.train_images[: spec.train_images]  # uint8 (N, C, H, W)
         labels = data.train_labels[: spec.train_images]  # int64 (N,)
         rows = split(len(images), spec.validation, spec.split_seed, spec.folds, spec.fold)
-        self.spec = spec
-        self.device = torch.device(device)
+        self.spec, self.device = spec, torch.device(device)
         self.images, self.held_out = (images[part].to(self.device) for part in rows)
         self.labels, self.held_out_labels = (labels[part].to(self.device) for part in rows)
         shape = tuple(images.shape[1:])
-        self.model = models.build(spec, shape, data.classes, device=self.device)
+        self.model = accelerate(models.build(spec, shape, data.classes, self.device))
         self.parameters = list(self.model.parameters())
         self.optimizer = optimizer(spec, self.model)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
 
+    def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
+        """Train one epoch and append its losses to `history`.
+
+        `report` is called after every step with the number of images it saw.
+        """
+        batches, total = self.order().split(self.spec.batch_size, dim=-1), 0.0
+        self.model.train()
+        for step, rows in enumerate(batches):
+            self.set_learning_rate(step, len(batches))
+            clean = self.sample(self.images, rows)
+            given = self.corrupt(clean, self.draw("corruption", step))
+            output = self.model(given, self.dropout(step), self.draw("dropout", step))
+            loss = self.model.loss(output, self.target(clean, self.labels, rows))
+            self.optimizer.zero_grad()
+            loss.sum().backward()
+            self.optimizer.step()
+            total += loss.detach().double() * rows.shape[-1]
+            report(rows.numel())
+        self.record(total / len(self.images), self.validation_loss())
+
+    def validation_loss(self) -> Tensor | None:
+        """Mean loss over the held-out images, corrupted the same way in every epoch."""
+        if not len(self.held_out):
+            return None
+        rows, total = torch.arange(len(self.held_out), device=self.device), 0.0
+        self.model.eval()
+        with torch.inference_mode():
+            for step, part in enumerate(rows.split(EVALUATION_BATCH)):
+                source = self.draw("validation", step, epoch=0)
+                clean = self.sample(self.held_out, part)
+                output = self.model(self.corrupt(clean, source), generator=source)
+                target = self.target(clean, self.held_out_labels, part)
+                total += self.model.loss(output, target).double() * len(part)
+        return total / len(self.held_out)
+
+    def order(self) -> Tensor:
+        """The rows (N,) of the training images in the order in which an epoch takes them."""
+        return randomness.permutation(len(self.images), generator=self.draw("order"))
+
+    def sample(self, images: Tensor, rows: Tensor) -> Tensor:
+        """The images of `rows` (n,) as floats (n, C, H, W) in [0, 1]."""
+        return as_floats(images[rows])
+
+    def corrupt(self, clean: Tensor, source: Generator) -> Tensor:
+        """The images that the network is given."""
+        return self.spec.corruption(clean, generator=source) if self.spec.corruption else clean
+
+    def dropout(self, step: int) -> models.Drop:
+        """What is applied to every hidden layer."""
+        if not self.spec.dropout:
+            return models.keep
+        key = randomness.key(self.spec.seed, "dropout", len(self.history), step)
+        return Dropout(self.spec.dropout, key)
+
+    def target(self, clean: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """What the network is to return for a batch: its clean images, or their labels."""
+        return labels[rows] if self.spec.loss == "cross_entropy" else clean
+
+    def set_learning_rate(self, step: int, steps: int) -> None:
+        """Give the optimizer the rate of a step of this epoch, which has so many."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.spec, len(self.history) * steps + step, steps)
+
+    def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> Generator:
+        """A fresh generator for one purpose at a step of an epoch from 0, by default the next."""
+        epoch = len(self.history) if epoch is None else epoch
+        return randomness.generator(self.spec.seed, purpose, epoch, step, self.device)
+
+    def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
+        """Append an epoch's losses to `history`, and keep its weights if they are the best."""
+        row = {
+            "epoch": len(self.history) + 1,
+            "validation_loss": None,
+            **_losses("train", train_loss),
+        }
+        if validation_loss is not None:
+            row |= _losses("validation", validation_loss)
+        self.history.append(row)
+        if self.best_epoch == len(self.history):
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+
     @property
     def done(self) -> bool:
-        """Whether all epochs are trained, patience has run out, or the loss is no number."""
+        """Whether all epochs are trained, patience has run out, or it diverged."""
         if len(self.history) >= self.spec.epochs or self.diverged:
             return True
         patience = self.spec.patience
@@ -99,8 +162,12 @@ class Training:
 
     @property
     def diverged(self) -> bool:
-        """Whether the last epoch's training loss is not finite."""
-        return bool(self.history) and self.history[-1]["train_loss"] is None
+        """Whether a loss of the last epoch, or a weight after it, is not finite."""
+        if not self.history:
+            return False
+        lost = [self.history[-1]["train_loss"] is None]
+        lost += [len(self.held_out) > 0 and self.history[-1]["validation_loss"] is None]
+        return any(lost) or not all(bool(p.isfinite().all()) for p in self.parameters)
 
     @property
     def best_epoch(self) -> int:
@@ -108,86 +175,13 @@ class Training:
         losses = [row["validation_loss"] for row in self.history]
         if self.spec.patience is None or not any(loss is not None for loss in losses):
             return len(self.history)
-        return 1 + min(
-            range(len(losses)), key=lambda i: math.inf if losses[i] is None else losses[i]
-        )
+        finite = [math.inf if loss is None else loss for loss in losses]
+        return 1 + finite.index(min(finite))
 
     @property
     def images_left(self) -> int:
         """Training images still to be seen if no patience runs out."""
         return 0 if self.done else (self.spec.epochs - len(self.history)) * len(self.images)
-
-    def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
-        """Train one epoch and append its losses to `history`."""
-        spec, epoch = self.spec, len(self.history)
-        loss_of = LOSSES[spec.loss]
-        order = randomness.permutation(len(self.images), generator=self.draw("order"))
-        batches = order.split(spec.batch_size)
-        total = 0.0
-        for step, rows in enumerate(batches):
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(spec, epoch * len(batches) + step, len(batches))
-            clean = as_floats(self.images[rows])
-            given = (
-                spec.corruption(clean, generator=self.draw("corruption", step))
-                if spec.corruption
-                else clean
-            )
-            output = self.model(given, self._drop(step), self.draw("dropout", step))
-            loss = loss_of(output, self._target(clean, self.labels[rows]))
-            self.optimizer.zero_grad()
-            loss.sum().backward()
-            self.optimizer.step()
-            total += loss.detach().double() * len(rows)
-            report(len(rows))
-        self.record(
-            total / len(self.images), self._validation_loss() if len(self.held_out) else None
-        )
-
-    def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
-        """Append an epoch's losses to `history`, and keep its weights if they are the best."""
-        row = {"epoch": len(self.history) + 1, **self._losses("train", train_loss)}
-        if validation_loss is not None:
-            row |= self._losses("validation", validation_loss)
-        self.history.append({"validation_loss": None, **row})
-        if self.best_epoch == len(self.history):
-            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
-
-    def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> Generator:
-        """A fresh generator for one purpose at a step of an epoch from 0, by default the next."""
-        epoch = len(self.history) if epoch is None else epoch
-        return randomness.generator(self.spec.seed, purpose, epoch, step, self.device)
-
-    def _drop(self, step: int) -> models.Drop:
-        if not self.spec.dropout:
-            return models.keep
-        key = randomness.key(self.spec.seed, "dropout", len(self.history), step)
-        return Dropout(self.spec.dropout, key)
-
-    def _target(self, clean: Tensor, labels: Tensor) -> Tensor:
-        """What the network is to return for a batch: its clean images, or their labels."""
-        return labels if self.spec.loss == "cross_entropy" else clean
-
-    def _losses(self, part: str, loss: Tensor) -> dict[str, float | None]:
-        """A loss as entries of the history: () or, of the ELBO, the two terms (2,)."""
-        entries = {f"{part}_loss": _finite(loss.sum())}
-        return entries | ({f"{part}_kl": _finite(loss[1])} if loss.dim() else {})
-
-    def _validation_loss(self) -> Tensor:
-        """Mean loss over the held-out images, corrupted the same way in every epoch."""
-        spec, total = self.spec, 0.0
-        batches = self.held_out.split(EVALUATION_BATCH)
-        labels = self.held_out_labels.split(EVALUATION_BATCH)
-        with torch.inference_mode():
-            for step, (batch, truth) in enumerate(zip(batches, labels, strict=True)):
-                source = self.draw("validation", step, epoch=0)
-                clean = given = as_floats(batch)
-                if spec.corruption:
-                    given = spec.corruption(clean, generator=source)
-                output = self.model(given, generator=source)
-                loss = LOSSES[spec.loss](output, self._target(clean, truth))
-                total += loss.double() * len(batch)
-        return total / len(self.held_out)
 
     def result(self) -> Arrays:
         """The weights of the best epoch, by their names in the model."""
@@ -261,6 +255,7 @@ def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
 
-def _finite(value: Tensor) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
+def _losses(part: str, loss: Tensor) -> dict[str, float | None]:
+    """A loss as entries of the history: () or, of the ELBO, the two terms (2,)."""
+    terms = {f"{part}_loss": loss.sum(), **({f"{part}_kl": loss[1]} if loss.dim() else {})}
+    return {name: float(value) if math.isfinite(value) else None for name, value in terms.items()}

@@ -1,5 +1,6 @@
 """The convolutions and their transposes against PyTorch's own."""
 
+import copy
 import itertools
 
 import pytest
@@ -8,23 +9,32 @@ import torch.nn.functional as F
 from torch import nn
 
 from aecore.engine.pool import reproducible
-from aecore.fast.convolution import Conv2d, ConvTranspose2d
+from aecore.fast.convolution import accelerate
 
 BITS = (0, 1)
 AXES = list(itertools.product(BITS, BITS))
 
 
-def pair(ours):
+def down(inputs, outputs, padding):
+    return accelerate(nn.Conv2d(inputs, outputs, 3, 2, padding))
+
+
+def up(inputs, outputs, padding, output_padding):
+    return accelerate(nn.ConvTranspose2d(inputs, outputs, 3, 2, padding, output_padding))
+
+
+def pair(theirs):
     """Our layer and PyTorch's, in double precision, with the same weights."""
-    ours = ours.double()
-    settings = {"stride": 2, "padding": ours.padding}
-    if isinstance(ours, ConvTranspose2d):
-        kind, settings["output_padding"] = nn.ConvTranspose2d, ours.output_padding
-    else:
-        kind = nn.Conv2d
-    theirs = kind(ours.in_channels, ours.out_channels, 3, **settings).double()
-    theirs.load_state_dict(ours.state_dict())
+    theirs = theirs.double()
+    ours = accelerate(copy.deepcopy(theirs))
+    assert type(ours) is not type(theirs)
     return ours, theirs
+
+
+def test_only_what_fits_is_replaced():
+    odd = [nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 5, 2), nn.Conv2d(1, 2, 3, 2, 2), nn.Linear(2, 2)]
+    kinds = [type(layer) for layer in odd]
+    assert [type(layer) for layer in accelerate(nn.Sequential(*odd))] == kinds
 
 
 def assert_alike(ours, theirs, size):
@@ -47,7 +57,7 @@ def assert_alike(ours, theirs, size):
 @pytest.mark.parametrize("size", [(3, 3), (4, 7), (9, 6)])
 def test_convolution_and_its_gradients_are_pytorchs(channels, padding, size):
     torch.manual_seed(0)
-    assert_alike(*pair(Conv2d(*channels, padding)), size)
+    assert_alike(*pair(nn.Conv2d(*channels, 3, 2, padding)), size)
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 8])
@@ -56,13 +66,12 @@ def test_convolution_and_its_gradients_are_pytorchs(channels, padding, size):
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (4, 7), (9, 2)])
 def test_transpose_and_its_gradients_are_pytorchs(outputs, padding, output_padding, size):
     torch.manual_seed(0)
-    assert_alike(*pair(ConvTranspose2d(5, outputs, padding, output_padding)), size)
+    assert_alike(*pair(nn.ConvTranspose2d(5, outputs, 3, 2, padding, output_padding)), size)
 
 
 @pytest.mark.parametrize(
     "layer",
-    [Conv2d(1, 2, 1), Conv2d(2, 3, 0)]
-    + [ConvTranspose2d(2, c, p, (1, 0)) for c in (1, 3) for p in BITS],
+    [down(1, 2, 1), down(2, 3, 0)] + [up(2, c, p, (1, 0)) for c in (1, 3) for p in BITS],
     ids=repr,
 )
 def test_gradients_are_finite_differences(layer):
@@ -79,7 +88,7 @@ def test_gradients_are_finite_differences(layer):
 
 
 def test_only_the_gradients_asked_for_are_made():
-    layer = ConvTranspose2d(2, 3, 1, (1, 1))
+    layer = up(2, 3, 1, (1, 1))
     layer.weight.requires_grad_(False)
     x = torch.randn(4, 2, 5, 5)
     layer(x).sum().backward()
@@ -92,7 +101,7 @@ def test_only_the_gradients_asked_for_are_made():
 )
 def test_the_same_bits_with_and_without_gradients_and_twice(shape, outputs, padding):
     torch.manual_seed(0)
-    layer = ConvTranspose2d(shape[0], outputs, padding, (padding, padding))
+    layer = up(shape[0], outputs, padding, (padding, padding))
     x = torch.randn(64, *shape)
     with reproducible():
         first = layer(x)
@@ -104,8 +113,8 @@ def test_the_same_bits_with_and_without_gradients_and_twice(shape, outputs, padd
 
 
 def test_elsewhere_it_is_pytorchs_own():
-    smaller = Conv2d(4, 2, 1).to("meta")
+    smaller = down(4, 2, 1).to("meta")
     assert smaller(torch.empty(3, 4, 5, 6, device="meta")).shape == (3, 2, 3, 3)
-    layer = ConvTranspose2d(4, 2, 1, (1, 0)).to("meta")
+    layer = up(4, 2, 1, (1, 0)).to("meta")
     assert layer(torch.empty(3, 4, 5, 6, device="meta")).shape == (3, 2, 10, 11)
     assert set(layer.state_dict()) == {"weight", "bias"}

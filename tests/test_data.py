@@ -323,7 +323,7 @@ def test_a_wheel_with_another_digest_is_not_opened(fresh, monkeypatch):
 
 def test_importing_leaves_torchvision_alone():
     code = "import sys, aecore.data; sys.exit('torchvision' in sys.modules)"
-    assert subprocess.run([data.sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

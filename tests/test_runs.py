@@ -95,7 +95,7 @@ from pathlib import Path
 import sys
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store import Store
+from aecore.store.entries import Store
 
 data, root = sys.argv[1:]
 fit([Spec(dataset=data, epochs=250, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],

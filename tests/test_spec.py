@@ -55,7 +55,7 @@ def test_wrong_value_is_named_with_what_is_allowed(field, value):
         ({"folds": 3, "fold": 3}, "fold=3"),
         ({"folds": 3, "validation": 0.2}, "validation=0.2"),
         ({"widths": (10,)}, "widths=(10,)"),
-        ({"architecture": "dense", "widths": (10, 0)}, "widths=0"),
+        ({"architecture": "dense", "widths": (10, 0)}, "widths[1]=0"),
         ({"architecture": "vae"}, "loss='mse'"),
         ({"centered": True}, "centered=True"),
         ({"loss": "elbo"}, "loss='elbo'"),

@@ -7,9 +7,8 @@ import torch
 from aecore import models, runs
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
-from aecore.engine import stack
-from aecore.engine.optimizers import update
-from aecore.engine.stack import Stack, StackedDropout, stacked
+from aecore.engine import jobs, stack
+from aecore.engine.stack import Stack, Stacked, StackedDropout, update
 from aecore.fast.dropout import Dropout
 from aecore.spec import OPTIMIZERS as NAMES
 from aecore.spec import Spec
@@ -30,10 +29,9 @@ def together(specs, data):
     """The same trainings as stacks that shrink as members come to their end."""
     trainings = [Training(spec, data) for spec in specs]
     while left := [training for training in trainings if not training.done]:
-        members, ends = Stack(left), [t.spec.epochs for t in left]
+        members = Stack(left)
         while sum(t.done for t in left) == 0:
             members.epoch()
-        assert ends
     return trainings
 
 
@@ -108,12 +106,10 @@ def test_a_stack_computes_what_each_network_does(shape):
     networks = [models.build(spec, shape) for spec in specs]
     images = torch.rand(3, 5, *shape)
     keys, rates = [1, 2, 3], [0.0, 0.5, 0.1]
-    whole = stacked(networks)(
-        images.transpose(0, 1).flatten(1, 2), StackedDropout(rates, keys)
-    ).unflatten(1, (3, -1))
+    whole = Stacked(networks)(images, StackedDropout(rates, keys))
     for m, network in enumerate(networks):
         drop = Dropout(rates[m], keys[m])
-        torch.testing.assert_close(whole[:, m], network(images[m], drop), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(whole[m], network(images[m], drop), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -147,11 +143,11 @@ def test_fit_trains_stacks_to_the_same_runs(tiny, tmp_path, monkeypatch):
     base = Spec(dataset=tiny, epochs=2, batch_size=64, validation=0.2)
     specs = [base.replace(latent_dim=d, seed=d, epochs=d, dropout=0.1) for d in (1, 2, 3)]
     specs.append(base.replace(channels=(2, 3, 4)))
-    grouped = runs._groups(specs, True)
+    grouped = jobs.groups(specs, True)
     assert [len(group) for group in grouped] == [3, 1]
-    assert [len(group) for group in runs._groups(specs, False)] == [1, 1, 1, 1]
+    assert [len(group) for group in jobs.groups(specs, False)] == [1, 1, 1, 1]
     single = runs.fit(specs, store=Store(tmp_path / "single", layers=()), device="cpu")
-    monkeypatch.setattr(runs, "_groups", lambda specs, stack: grouped)
+    monkeypatch.setattr(jobs, "groups", lambda specs, stack: grouped)
     store = Store(tmp_path / "stacked", layers=())
     for run, expected in zip(runs.fit(specs, store=store, device="cpu"), single, strict=True):
         assert (run.key, run.spec, run.best_epoch) == (expected.key, expected.spec, run.spec.epochs)

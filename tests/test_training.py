@@ -149,7 +149,7 @@ def test_the_elbo_is_its_closed_form():
     random = np.random.default_rng(0)
     images, output = random.random((4, 1, 3, 3)), random.random((4, 1, 3, 3))
     mean, log_variance = random.normal(size=(2, 4, 2))
-    terms = training.elbo(
+    terms = models.elbo(
         tuple(map(torch.from_numpy, (output, mean, log_variance))), torch.from_numpy(images)
     ).numpy()
     deviation = np.exp(log_variance / 2)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from aecore.models import build
+from aecore.models import build, elbo
 from aecore.spec import Spec
-from aecore.training import elbo
 
 
 @pytest.fixture

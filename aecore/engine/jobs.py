@@ -60,7 +60,7 @@ def train_job(
                 if entries[key] is None
             }
             left = sum(making.training.images_left for making in makings.values())
-            counter.add(sum(map(_images, specs)) - left)
+            counter.add(sum(map(images_of, specs)) - left)
             while makings:
                 unfinished = [making for making in makings.values() if not making.training.done]
                 if unfinished:
@@ -128,7 +128,7 @@ class _Making:
         return Entry(document, arrays)
 
 
-def _groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
+def groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
     """The specs that one job trains together: one, or with stacks, for GPUs, all of one shape."""
     if not stack:
         return [[spec] for spec in specs]
@@ -142,7 +142,7 @@ def _groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
     ]
 
 
-def _images(spec: Spec) -> int:
+def images_of(spec: Spec) -> int:
     """Training images that `spec` will see over all its epochs, at most."""
     available = len(load(spec.dataset).train_images)
     used = min(spec.train_images or available, available)

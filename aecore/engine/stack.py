@@ -9,7 +9,7 @@ up to rounding.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,9 @@ from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
 from aecore.data import as_floats
-from aecore.engine.optimizers import update
 from aecore.fast.dropout import keep_masks
 from aecore.spec import Spec
-from aecore.training import EVALUATION_BATCH, Training, learning_rate
+from aecore.training import Training, learning_rate
 
 # What the networks of a stack share; everything else may be their own.
 SHARED = (
@@ -28,7 +27,8 @@ SHARED = (
     "channels", "hidden", "widths", "activation", "code_activation", "output_activation",
     "centered", "loss", "optimizer", "batch_size",
 )  # fmt: skip
-ERRORS: dict[str, Callable[[Tensor], Tensor]] = {"mse": torch.square, "l1": torch.abs}
+# Of the optimizers, as PyTorch has them.
+BETA, BETA2, ALPHA, EPSILON = 0.9, 0.999, 0.9, 1e-8
 
 
 def shape(spec: Spec) -> tuple | None:
@@ -36,16 +36,17 @@ def shape(spec: Spec) -> tuple | None:
 
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
     """
-    if spec.architecture not in ("conv", "dense") or spec.code_activation == "sigmoid":
+    if not models.FAMILIES[spec.architecture].stacks or spec.code_activation == "sigmoid":
         return None
     return tuple(getattr(spec, name) for name in SHARED)
 
 
-class Stack:
+class Stack(Training):
     """Trainings of one `shape`, of which `epoch` trains the next epoch together.
 
     The trainings stay what they are: after every epoch each has its weights, its optimizer's
-    state, its history and its best epoch, can be checkpointed, and can go on alone.
+    state, its history and its best epoch, can be checkpointed, and can go on alone. What a single
+    training has for a batch of N, images (N, C, H, W), the stack has for M networks: (M, N, …).
     """
 
     def __init__(self, trainings: Sequence[Training]) -> None:
@@ -53,134 +54,194 @@ class Stack:
         first = self.trainings[0]
         for other in self.trainings[1:]:  # the same images, held once
             other.images, other.held_out = first.images, first.held_out
-        self.model = stacked([training.model for training in self.trainings])
-        parameters = list(self.model.parameters())
-        self.weights = torch.cat([p.detach().flatten(1) for p in parameters], 1)  # (M, all)
-        self.sizes = [p[0].numel() for p in parameters]
-        for parameter, part in zip(parameters, self._split(self.weights), strict=True):
-            parameter.data = part  # one step of the optimizer is then one of all layers
-        self.state = self._gathered()
-        specs = [training.spec for training in self.trainings]
-        self.settings = {
-            name: torch.tensor([[getattr(spec, name)] for spec in specs], device=first.device)
-            for name in ("weight_decay", "momentum")
-        }
+        self.spec, self.device = first.spec, first.device
+        self.images, self.held_out = first.images, first.held_out
+        self.labels, self.held_out_labels = first.labels, first.held_out_labels
+        self.model = Stacked([training.model for training in self.trainings])
+        self.optimizer = StackedOptimizer(self.trainings, list(self.model.parameters()))
 
-    def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
-        """Train one epoch of every training and append its losses to their histories."""
-        images, spec = self.trainings[0].images, self.trainings[0].spec
-        draws = [randomness.permutation(len(images), generator=g) for g in self._draw("order")]
-        batches = torch.stack(draws).split(spec.batch_size, dim=1)  # of rows (M, N)
-        rates, total = self._learning_rates(len(batches)), 0.0
-        for step, rows in enumerate(batches):
-            clean = as_floats(images[rows.flatten()]).unflatten(0, rows.shape)  # (M, N, C, H, W)
-            given = self._corrupted(clean, "corruption", step)
-            output = self.model(_beside(given), self._drop(step))
-            loss = self._losses(output, _beside(clean))  # (M,)
-            grads = torch.autograd.grad(loss.sum(), list(self.model.parameters()))
-            whole = torch.cat([grad.flatten(1) for grad in grads], 1)
-            kind = spec.optimizer
-            update(kind, self.weights, whole, self.state, rates[step, :, None], **self.settings)
-            total += loss.detach().double() * rows.shape[1]
-            report(rows.numel())
-        losses = [total / len(images)]
-        if len(self.trainings[0].held_out):
-            losses.append(self._validation_losses())
-        self._scatter()
-        for training, *own in zip(self.trainings, *(loss.cpu() for loss in losses), strict=True):
-            training.record(*own)
+    def order(self) -> Tensor:
+        """Rows (M, N): the order of every network."""
+        draws = self._generators("order")
+        return torch.stack([randomness.permutation(len(self.images), generator=g) for g in draws])
 
-    def _draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
+    def sample(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Images (M, n, C, H, W) of rows (M, n), or of (n,), the same for all."""
+        rows = rows.expand(len(self.trainings), -1)
+        return as_floats(images[rows.flatten()]).unflatten(0, rows.shape)
+
+    def corrupt(self, clean: Tensor, source: list[Generator]) -> Tensor:
+        """Each network's images with its own corruption."""
+        if not source:
+            return clean
+        parts = zip(clean, self.trainings, source, strict=True)
+        return torch.stack([one.corrupt(images, own) for images, one, own in parts])
+
+    def dropout(self, step: int) -> models.Drop:
+        """Each network's own dropout, in one pass."""
+        drops = [training.dropout(step) for training in self.trainings]
+        rates = [training.spec.dropout for training in self.trainings]
+        return (
+            StackedDropout(rates, [getattr(d, "key", 0) for d in drops])
+            if any(rates)
+            else models.keep
+        )
+
+    def set_learning_rate(self, step: int, steps: int) -> None:
+        """Give each network the rate of this step of its own epoch."""
+        ages = [len(training.history) * steps + step for training in self.trainings]
+        rates = [
+            learning_rate(t.spec, age, steps) for t, age in zip(self.trainings, ages, strict=True)
+        ]
+        self.optimizer.rates = torch.tensor(rates, device=self.device)[:, None]
+
+    def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
+        """A generator for each network; none where nobody would use them."""
+        if any(training.spec.corruption for training in self.trainings) and purpose != "dropout":
+            return self._generators(purpose, step, epoch)
+        return []
+
+    def _generators(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
         return [training.draw(purpose, step, epoch) for training in self.trainings]
 
-    def _learning_rates(self, steps: int) -> Tensor:
-        rates = [
-            [learning_rate(t.spec, len(t.history) * steps + step, steps) for t in self.trainings]
-            for step in range(steps)
-        ]
-        return torch.tensor(rates, device=self.trainings[0].device)  # (steps, M)
+    def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
+        """Give each training its weights, its optimizer's state and its losses (M,)."""
+        self.optimizer.scatter()
+        losses = [loss.cpu() for loss in (train_loss, validation_loss) if loss is not None]
+        for training, *own in zip(self.trainings, *losses, strict=True):
+            training.record(*own)
 
-    def _corrupted(
-        self, clean: Tensor, purpose: str, step: int, epoch: int | None = None
+
+class Stacked(nn.Module):
+    """One network that computes what each of `networks` does, with copies of their weights."""
+
+    def __init__(self, networks: Sequence[models.Network]) -> None:
+        super().__init__()
+        self.whole, self.error = copy.deepcopy(networks[0]), networks[0].error
+        for name, layer in networks[0].named_modules():
+            for kind, stack in KINDS.items():
+                if isinstance(layer, kind):
+                    layers = [network.get_submodule(name) for network in networks]
+                    self.whole.set_submodule(name, stack(layers))
+
+    def forward(
+        self, x: Tensor, drop: models.Drop = models.keep, generator: object = None
     ) -> Tensor:
-        """Each network's images (M, N, C, H, W) with its own corruption."""
-        corruptions = [training.spec.corruption for training in self.trainings]
-        if not any(corruptions):
-            return clean
-        parts = zip(clean, corruptions, self._draw(purpose, step, epoch), strict=True)
-        return torch.stack([c(x, generator=g) if c else x for x, c, g in parts])
+        """Reconstructions (M, N, C, H, W) of images of M networks."""
+        beside = x.transpose(0, 1).flatten(1, 2)  # (N, M·C, H, W)
+        return self.whole(beside, drop).unflatten(1, (len(x), -1)).transpose(0, 1)
 
-    def _drop(self, step: int) -> models.Drop:
-        specs = [training.spec for training in self.trainings]
-        if not any(spec.dropout for spec in specs):
-            return models.keep
-        keys = [
-            randomness.key(t.spec.seed, "dropout", len(t.history), step) for t in self.trainings
-        ]
-        return StackedDropout([spec.dropout for spec in specs], keys)
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss (M,) of each network."""
+        return self.error(output, target, reduction="none").flatten(1).mean(1)
 
-    def _losses(self, output: Tensor, clean: Tensor) -> Tensor:
-        """The loss (M,) of each network, of images (N, M·C, H, W)."""
-        error = ERRORS[self.trainings[0].spec.loss](output - clean)
-        return error.unflatten(1, (len(self.trainings), -1)).mean((0, 2, 3, 4))
 
-    def _validation_losses(self) -> Tensor:
-        """Mean loss (M,) over the held-out images, corrupted as each network alone has them."""
-        held_out, total = self.trainings[0].held_out, 0.0
-        with torch.inference_mode():
-            for step, batch in enumerate(held_out.split(EVALUATION_BATCH)):
-                clean = as_floats(batch).expand(len(self.trainings), *batch.shape)
-                given = self._corrupted(clean, "validation", step, epoch=0)
-                output = self.model(_beside(given))
-                total += self._losses(output, _beside(clean)).double() * len(batch)
-        return total / len(held_out)
+class StackedOptimizer:
+    """One step of all trainings' optimizers at once; the weights of each are a row (M, all)."""
+
+    def __init__(self, trainings: Sequence[Training], parameters: list[nn.Parameter]) -> None:
+        self.trainings, self.parameters = trainings, parameters
+        self.kind = trainings[0].spec.optimizer
+        self.weights = torch.cat([p.detach().flatten(1) for p in parameters], 1)
+        for own, weight in zip(parameters, self._split(self.weights), strict=True):
+            own.data = weight
+        self.state = self._gathered()
+        settings = [[t.spec.weight_decay, t.spec.momentum] for t in trainings]
+        columns = torch.tensor(settings, device=self.weights.device)
+        self.weight_decay, self.momentum = columns.split(1, dim=1)
+        self.rates = torch.zeros_like(self.momentum)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for own in self.parameters:
+            own.grad = None
+
+    def step(self) -> None:
+        """Change all weights by one step along their gradients."""
+        grads = torch.cat([own.grad.flatten(1) for own in self.parameters], 1)
+        settings = (self.rates, self.weight_decay, self.momentum)
+        update(self.kind, self.weights, grads, self.state, *settings)
+
+    def scatter(self) -> None:
+        """Give each training its weights and its optimizer's state."""
+        kept = {name: self._split(v) for name, v in self.state.items() if name != "step"}
+        for m, training in enumerate(self.trainings):
+            for n, (own, whole) in enumerate(
+                zip(training.parameters, self._split(self.weights), strict=True)
+            ):
+                own.data.copy_(_cut(whole[m], own.shape))
+                state = training.optimizer.state[own]
+                for name, parts in kept.items():
+                    state[name] = torch.empty_like(own).copy_(_cut(parts[n][m], own.shape))
+                if "step" in self.state:
+                    state["step"] = self.state["step"][m].clone()
 
     def _split(self, whole: Tensor) -> list[Tensor]:
         """Views of (M, all) in the stacked parameters' shapes."""
-        parts = whole.split(self.sizes, 1)
-        return [part.view(p.shape) for part, p in zip(parts, self.model.parameters(), strict=True)]
+        parts = whole.split([own[0].numel() for own in self.parameters], 1)
+        return [part.view(own.shape) for part, own in zip(parts, self.parameters, strict=True)]
 
     def _gathered(self) -> dict[str, Tensor]:
         """The state of all optimizers: fields (M, all), and "step" (M,)."""
         states = [[t.optimizer.state[own] for own in t.parameters] for t in self.trainings]
         names = {name for of_one in states for name, v in of_one[0].items() if v is not None}
         gathered = {name: torch.zeros_like(self.weights) for name in names - {"step"}}
+        for name, whole in gathered.items():
+            for n, part in enumerate(self._split(whole)):
+                for m, of_one in enumerate(states):
+                    if (value := of_one[n].get(name)) is not None:
+                        _cut(part[m], value.shape).copy_(value)
         if "step" in names:
             steps = [float(of_one[0].get("step", 0.0)) for of_one in states]
             gathered["step"] = torch.tensor(steps, device=self.weights.device)
-        for name in names - {"step"}:
-            for number, whole in enumerate(self._split(gathered[name])):
-                for m, of_one in enumerate(states):
-                    if (value := of_one[number].get(name)) is not None:
-                        _cut(whole[m], value.shape).copy_(value)
         return gathered
 
-    def _scatter(self) -> None:
-        """Give each training its weights and its optimizer's state."""
-        fields = {name: self._split(v) for name, v in self.state.items() if name != "step"}
-        with torch.no_grad():
-            for m, training in enumerate(self.trainings):
-                for number, (own, whole) in enumerate(
-                    zip(training.parameters, self._split(self.weights), strict=True)
-                ):
-                    own.copy_(_cut(whole[m], own.shape))
-                    kept = training.optimizer.state[own]
-                    for name, parts in fields.items():
-                        part = _cut(parts[number][m], own.shape)
-                        kept[name] = torch.empty_like(own).copy_(part)
-                    if "step" in self.state:
-                        kept["step"] = self.state["step"][m].clone()
 
+def update(
+    kind: str,
+    weight: Tensor,
+    grad: Tensor,
+    state: dict[str, Tensor],
+    rate: Tensor,
+    weight_decay: Tensor,
+    momentum: Tensor,
+) -> None:
+    """Change `weight` (M, …) and `state` in place by one step along `grad` (M, …).
 
-def stacked(networks: Sequence[models.Network]) -> nn.Module:
-    """One network that computes what each of `networks` does, with copies of their weights."""
-    whole = copy.deepcopy(networks[0])
-    for name, layer in networks[0].named_modules():
-        for kind, stack in KINDS.items():
-            if isinstance(layer, kind):
-                layers = [network.get_submodule(name) for network in networks]
-                whole.set_submodule(name, stack(layers))
-    return whole
+    The formulas and the names of what is kept are those of `torch.optim`, so that a network can go
+    from one to the other between two steps.
+
+    `rate`, `weight_decay` and `momentum` are (M, 1, …). `state` is empty before the first step.
+    """
+
+    def kept(name: str) -> Tensor:
+        return state.setdefault(name, torch.zeros_like(weight))
+
+    if kind != "sgd":
+        age = state.setdefault("step", weight.new_zeros(len(weight))).add_(1).view(rate.shape)
+    if kind == "adamw":
+        weight.mul_(1 - rate * weight_decay)
+    else:
+        grad = grad + weight_decay * weight
+    match kind:
+        case "adam" | "adamw":  # Kingma & Ba 2015, Algorithm 1
+            mean = kept("exp_avg").lerp_(grad, 1 - BETA)
+            square = kept("exp_avg_sq").mul_(BETA2).addcmul_(grad, grad, value=1 - BETA2)
+            width = (square / (1 - BETA2**age)).sqrt_().add_(EPSILON)
+            weight.sub_(rate / (1 - BETA**age) * mean / width)
+        case "adamax":  # Kingma & Ba 2015, Algorithm 2
+            mean = kept("exp_avg").lerp_(grad, 1 - BETA)
+            largest = torch.maximum(kept("exp_inf").mul_(BETA2), grad.abs() + EPSILON)
+            state["exp_inf"] = largest
+            weight.sub_(rate / (1 - BETA**age) * mean / largest)
+        case "rmsprop":  # Tieleman & Hinton 2012
+            square = kept("square_avg").mul_(ALPHA).addcmul_(grad, grad, value=1 - ALPHA)
+            weight.sub_(rate * grad / square.sqrt().add_(EPSILON))
+        case "sgd":
+            moving = kept("momentum_buffer").mul_(momentum).add_(grad)
+            weight.sub_(rate * moving)
+        case _:
+            raise AssertionError(kind)
 
 
 class StackedLinear(nn.Module):
@@ -266,8 +327,3 @@ def _padded(value: Tensor, shape: Sequence[int]) -> Tensor:
 def _cut(value: Tensor, shape: Sequence[int]) -> Tensor:
     """The beginning of `value` along every axis, of `shape`."""
     return value[tuple(map(slice, shape))]
-
-
-def _beside(images: Tensor) -> Tensor:
-    """Images (M, N, C, H, W) of M networks as (N, M·C, H, W)."""
-    return images.transpose(0, 1).flatten(1, 2)

@@ -1,0 +1,1 @@
+"""Faster layers for the networks: `models.py` does not know them."""
