@@ -8,6 +8,7 @@ import pickle
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
