@@ -131,6 +131,29 @@ class Masking(Corruption):
         return images.masked_fill(lot < self.fraction, 0)
 
 
+@dataclass(frozen=True)
+class Blur(Corruption):
+    """x' = G_h x G_wᵀ with G_ij ∝ exp(-(i - j)² / 2 sigma²): the Gaussian blur, in pixels.
+
+    The bell ends after 4 sigma, and beyond the image all is black, as with
+    `scipy.ndimage.gaussian_filter(mode="constant")`; sigma ≥ 0.
+    """
+
+    sigma: float = field(MISSING, checks.real, 0)
+    strength = property(attrgetter("sigma"))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        radius, scale = int(4 * self.sigma + 0.5), 2 * self.sigma**2 or 1.0
+        whole = sum(math.exp(-(i**2) / scale) for i in range(-radius, radius + 1))
+
+        def bell(size: int) -> Tensor:
+            place = images.new_ones(size).cumsum(0)
+            apart = place[:, None] - place  # (size, size)
+            return (-(apart**2) / scale).exp().masked_fill(apart.abs() > radius, 0) / whole
+
+        return bell(images.shape[2]) @ images @ bell(images.shape[3]).T
+
+
 def parts_of(name: str, value: object) -> tuple[Corruption, ...]:
     """One or more corruptions; raises `InvalidValue` for anything else."""
     if not isinstance(value, tuple | list) or not value:

@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from aecore.checks import InvalidValue
 from aecore.corruption import (
+    Blur,
     Chain,
     GaussianNoise,
     Masking,
@@ -120,6 +122,16 @@ def test_masking_hides_its_share_of_pixels():
     assert torch.equal(masked[~hidden], x[~hidden])
 
 
+@pytest.mark.parametrize("sigma", [0, 0.4, 1, 2.5])
+def test_blur_is_scipys(sigma):
+    x = images(3, 28, 17)
+    expected = gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode="constant", truncate=4)
+    blurred = Blur(sigma)(x, generator=generator(0, "test")).numpy()
+    np.testing.assert_allclose(blurred, expected, atol=1e-6)
+    assert from_dict(to_dict(Blur(sigma))) == Blur(sigma)
+    assert Blur(sigma).strength == sigma
+
+
 def test_a_chain_does_all_and_one_of_does_one_for_each_image():
     x = images(3000, 4, 4) + 0.01
     black, shifted = Occlusion(1.0), GaussianNoise(0.0, mean=5)
@@ -154,7 +166,7 @@ def test_a_mixture_goes_through_a_spec_and_decides_its_key():
         lambda: Chain([]),
         lambda: OneOf("noise"),
         lambda: OneOf([0.3]),
-        lambda: from_dict({"kind": "Chain", "parts": [{"kind": "Blur"}]}),
+        lambda: from_dict({"kind": "Chain", "parts": [{"kind": "Melt"}]}),
         lambda: from_dict({"kind": "Chain", "parts": [0.3]}),
     ],
 )
