@@ -141,6 +141,22 @@ class VariationalAutoencoder(ConvAutoencoder):
         return self.decode(z, drop), mean, log_variance
 
 
+class BetaVAE(VariationalAutoencoder):
+    """A variational autoencoder that pays `beta` times for its divergence (Higgins et al. 2017).
+
+    Above 1 it keeps its codes nearer to the prior and reconstructs worse; 1 is the VAE itself.
+    """
+
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec, image_shape)
+        self.beta = spec.beta
+
+    def loss(self, output: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Tensor:
+        """Squared error and weighted divergence (2,)."""
+        error, divergence = super().loss(output, target)
+        return torch.stack([error, self.beta * divergence])
+
+
 class DenseAutoencoder(Network):
     """Linear layers of any widths down to the code, and their mirror back up.
 
@@ -236,6 +252,7 @@ FAMILIES = {
     "conv": Family(ConvAutoencoder, "autoencoder", stacks=True, live=True),
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
     "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
+    "beta_vae": Family(BetaVAE, "β-VAE", losses=("elbo",), fields=("beta",), live=True),
     "classifier": Family(classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
 }
 

@@ -58,6 +58,7 @@ class Spec:
     output_activation: str = field("sigmoid", choice, ACTIVATIONS)
     centered: bool = field(False, checks.flag)  # the network's own pixels are in [-1, 1]
     latent_dim: int = field(4, count)
+    beta: float = field(1.0, real, 0, above=True)  # weight of a variational code's divergence
     frozen: Spec | None = None  # classifier: only its head is trained, on the codes of this run
     # How it is trained.
     loss: str = field("mse", text)

@@ -139,6 +139,7 @@ def test_defaults_are_part_of_every_key():
         "output_activation": "sigmoid",
         "centered": False,
         "latent_dim": 4,
+        "beta": 1.0,
         "frozen": None,
         "loss": "mse",
         "optimizer": "adam",

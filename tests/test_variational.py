@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from aecore.checks import InvalidValue
+from aecore.data import load
 from aecore.models import build, elbo
 from aecore.spec import Spec
+from aecore.training import Training
 
 
 @pytest.fixture
@@ -61,3 +64,22 @@ def test_drawn_codes_have_the_mean_and_variance_that_the_encoder_tells():
     torch.testing.assert_close(drawn[0].mean(0), mean[0], atol=0.03, rtol=0)
     torch.testing.assert_close(drawn[0].std(0), sigma, atol=0, rtol=0.03)
     torch.testing.assert_close(drawn[1], mean[:1])  # without a generator the code is the mean
+
+
+def test_beta_weighs_the_divergence_and_1_is_the_vae_bit_for_bit(output, tiny):
+    vae = Spec(dataset=tiny, architecture="vae", loss="elbo", epochs=1, batch_size=50)
+    beta = vae.replace(architecture="beta_vae")
+    terms = [build(beta.replace(beta=b), (1, 28, 28)).loss(output[1:], output[0]) for b in (1, 4)]
+    torch.testing.assert_close(terms[1], terms[0] * torch.tensor([1.0, 4.0]))
+    plain, same, strict = (train(spec) for spec in (vae, beta, beta.replace(beta=20)))
+    for name, value in plain.result().items():
+        np.testing.assert_array_equal(same.result()[name], value)
+    assert strict.history[0]["train_kl"] / 20 < plain.history[0]["train_kl"]
+    with pytest.raises(InvalidValue, match="beta=2"):
+        vae.replace(beta=2.0)
+
+
+def train(spec):
+    training = Training(spec, load(spec.dataset))
+    training.epoch()
+    return training
