@@ -193,6 +193,66 @@ class DenseAutoencoder(Network):
         return (y + 1) / 2 if self.centered else y
 
 
+class Residual(nn.Module):
+    """y = relu(f(x) + shortcut of x), f of two convolutions with batch norm (He et al. 2016).
+
+    Images (N, C_in, H, W) to (N, C_out, ⌈H / stride⌉, ⌈W / stride⌉). Batch norm (Ioffe & Szegedy
+    2015) counts in batches while it trains, and by its running statistics in evaluation.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride)
+        self.norm1, self.norm2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum, after a ReLU."""
+        h = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(h + self.shortcut(x))
+
+
+class ResidualAutoencoder(Network):
+    """Residual blocks down to the code, each half as large, and after linear layers up again.
+
+    Takes float images (N, C, H, W) in [0, 1] of any size; up again each block follows a repetition
+    of pixels.
+    """
+
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec)
+        sizes = [image_shape[1:]]
+        for _ in spec.channels:
+            sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))  # 28 -> 14 -> 7 -> 4
+        *self.sizes, smallest = sizes
+        channels = [image_shape[0], *spec.channels]
+        self.smallest = (channels[-1], *smallest)
+        flat = math.prod(self.smallest)
+        self.down = nn.ModuleList([Residual(n, m, 2) for n, m in pairwise(channels)])
+        self.code = _linear_layers([flat, spec.hidden, spec.latent_dim])
+        self.uncode = _linear_layers([spec.latent_dim, spec.hidden, flat])
+        up = [*channels[:0:-1], channels[1]]
+        self.up = nn.ModuleList([Residual(n, m) for n, m in pairwise(up)])
+        self.to_image = nn.Conv2d(channels[1], image_shape[0], 3, padding=1)
+
+    def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
+        """Codes (N, d) of images (N, C, H, W)."""
+        for block in self.down:
+            x = drop(block(x))  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 4, 4)
+        linear, to_code = self.code
+        return to_code(drop(F.relu(linear(x.flatten(1)))))  # (N, d)
+
+    def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
+        for layer in self.uncode:
+            z = drop(F.relu(layer(z)))  # (N, 64), (N, 512)
+        h = z.unflatten(1, self.smallest)
+        for block, size in zip(self.up, reversed(self.sizes), strict=True):
+            h = drop(block(F.interpolate(h, size)))  # (N, 16, 7, 7), (N, 8, 14, 14), (N, 8, 28, 28)
+        return torch.sigmoid(self.to_image(h))
+
+
 class Head(Network):
     """A linear layer, ReLU, a linear layer: logits (N, classes) of codes (N, d)."""
 
@@ -253,6 +313,7 @@ FAMILIES = {
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
     "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
     "beta_vae": Family(BetaVAE, "β-VAE", losses=("elbo",), fields=("beta",), live=True),
+    "residual": Family(ResidualAutoencoder, "residual autoencoder"),
     "classifier": Family(classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
 }
 

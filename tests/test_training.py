@@ -163,6 +163,7 @@ def test_the_elbo_is_its_closed_form():
 FAMILIES = {
     "dense": {"architecture": "dense", "widths": (20, 8), "activation": "sigmoid"},
     "vae": {"architecture": "vae", "loss": "elbo"},
+    "residual": {"architecture": "residual", "channels": (4, 6, 8)},
     "classifier": {"architecture": "classifier", "loss": "cross_entropy"},
 }
 
