@@ -120,6 +120,17 @@ def mean_squared_error(
     return total / images.numel()
 
 
+def principal_components(values: np.ndarray, d: int) -> PCA:
+    """The first `d` principal components of `values` (N, k), or as many as N and k allow.
+
+    Fitted: `transform` gives codes, largest variance first; `components_` (d, k) are orthonormal
+    and `mean_` is (k,). Computed in the precision of `values`.
+    """
+    # The eigenvectors of the covariance are quickest unless it is larger than `values` itself.
+    solver = "covariance_eigh" if values.shape[1] <= len(values) else "full"
+    return PCA(min(d, *values.shape), svd_solver=solver).fit(values)
+
+
 def pca_errors(
     data: Dataset, largest: int, train_images: int | None = None, store: Store | None = None
 ) -> pd.DataFrame:
@@ -141,7 +152,7 @@ def pca_errors(
     key = digest(question)
     if (entry := store.read("table", key)) is None:
         store.check_writable()
-        pca = PCA(largest, svd_solver="covariance_eigh").fit(pixels.numpy() / np.float32(255))
+        pca = principal_components(pixels.numpy() / np.float32(255), largest)
         test = data.test_images.flatten(1).numpy() / np.float32(255)
         codes = pca.transform(test)
         # The components are orthonormal, so each takes the mean square of its code off the error.
