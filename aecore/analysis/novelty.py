@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 
 from aecore.data import as_floats, load
-from aecore.engine.measured import answers
-from aecore.engine.pool import Counter, reproducible
+from aecore.engine.measured import Asked, answers, frame
+from aecore.engine.pool import seen
 from aecore.randomness import generator
 from aecore.runs import Run
 from aecore.store.entries import Store
@@ -130,28 +130,24 @@ def errors_by_kind(
 ) -> pd.DataFrame:
     """The error of every run on every image of `strangers`, a row each.
 
-    Columns: `key`, `latent_dim`, `seed`, `kind` and `mse`, the mean over pixels.
+    Columns, after those of `measured.frame`: `kind` and `mse`, the mean over pixels; NaN for a run
+    that diverged.
     """
-    runs = list(runs)
     kinds = [_kinds(run.spec.dataset) for run in runs]
-    asked = {"table": "novelty", "version": NOVELTY, "count": count}
-    questions = [
-        {**asked, "run": run.key, "kinds": names} for run, names in zip(runs, kinds, strict=True)
+    question = {"table": "novelty", "version": NOVELTY, "count": count}
+    asked = [
+        None
+        if run.diverged
+        else Asked({**question, "run": run.key, "kinds": k}, (run, count), count * len(k))
+        for run, k in zip(runs, kinds, strict=True)
     ]
     label = f"showing strangers to {len(runs)} {'model' if len(runs) == 1 else 'models'}"
-    sizes = [count * len(names) for names in kinds]
-    jobs = [(run, count) for run in runs]
-    errors = answers(questions, _errors_job, jobs, sizes, label, executor, store)
-    return pd.concat(
-        [
-            pd.DataFrame({"kind": kind, "mse": of_run[kind]}).assign(
-                key=run.key, latent_dim=run.spec.latent_dim, seed=run.spec.seed
-            )
-            for run, names, of_run in zip(runs, kinds, errors, strict=True)
-            for kind in names
-        ],
-        ignore_index=True,
-    )
+    found = answers(asked, _errors, label, executor=executor, store=store)
+    rows = []
+    for run, names, errors in zip(runs, kinds, found, strict=True):
+        none = [math.nan] * len(load(run.spec.dataset).test_images[:count])
+        rows.append([{"kind": k, "mse": e} for k in names for e in (errors or {}).get(k, none)])
+    return frame(runs, rows, ["kind", "mse"])
 
 
 def _kinds(dataset: str) -> list[str]:
@@ -159,14 +155,12 @@ def _kinds(dataset: str) -> list[str]:
     return [KNOWN, *([OTHER[dataset]] if other(dataset) is not None else []), *KINDS]
 
 
-def _errors_job(run: Run, count: int, counter_path: Path | None = None) -> dict[str, list[float]]:
-    counter, errors = Counter(counter_path), {}
-    with reproducible():
-        for kind, images in strangers(run.spec.dataset, count).items():
-            # Five digits are enough, and a third of what is stored.
-            errors[kind] = [float(f"{mse:.5g}") for mse in image_errors(run, images).tolist()]
-            counter.add(len(images))
-    counter.tell()
+def _errors(run: Run, count: int) -> dict[str, list[float]]:
+    errors = {}
+    for kind, images in strangers(run.spec.dataset, count).items():
+        # Five digits are enough, and a third of what is stored.
+        errors[kind] = [float(f"{mse:.5g}") for mse in image_errors(run, images).tolist()]
+        seen(len(images))
     return errors
 
 
@@ -177,35 +171,30 @@ def detection(errors: pd.DataFrame) -> pd.DataFrame:
     probability that a stranger's error is above a test image's, ties counting half, which is the
     area under the receiver operating characteristic: 1 tells all apart, ½ is chance, below it
     strangers are reconstructed better; `passed`, the share of strangers with an error no larger
-    than 95 % of the test images have.
+    than 95 % of the test images have. NaN where an error is.
     """
     rows = []
     for (d, seed), run in errors.groupby(["latent_dim", "seed"]):
         known = run.loc[run["kind"] == KNOWN, "mse"].to_numpy()
-        threshold = np.quantile(known, 0.95)
         for kind, strange in run[run["kind"] != KNOWN].groupby("kind", sort=False)["mse"]:
             truth = np.repeat([0, 1], [len(known), len(strange)])
-            auroc = roc_auc_score(truth, np.concatenate([known, strange]))
-            passed = float((strange <= threshold).mean())
-            rows.append(
-                {"latent_dim": d, "seed": seed, "kind": kind, "auroc": auroc, "passed": passed}
-            )
-    return pd.DataFrame(rows)
+            both, auroc, passed = np.concatenate([known, strange]), math.nan, math.nan
+            if not np.isnan(both).any():
+                auroc = roc_auc_score(truth, both)
+                passed = float((strange <= np.quantile(known, 0.95)).mean())
+            rows.append([d, seed, kind, auroc, passed])
+    return pd.DataFrame(rows, columns=["latent_dim", "seed", "kind", "auroc", "passed"])
 
 
 def blank_errors(runs: Sequence[Run], levels: Sequence[float]) -> pd.DataFrame:
-    """The error on blank images: `latent_dim`, `seed`, `brightness` in [0, 1], `mse`."""
-    rows = []
+    """The error on blank images, after the columns of `measured.frame`: `brightness` and `mse`.
+
+    The `levels` of brightness are in [0, 1]; `mse` is NaN for a run that diverged.
+    """
+    blanks, rows = torch.tensor(levels, dtype=torch.float32)[:, None, None, None], []
     for run in runs:
-        images = torch.tensor(levels, dtype=torch.float32)[:, None, None, None]
-        errors = image_errors(run, images.expand(-1, *run.image_shape))
-        rows += [
-            {
-                "latent_dim": run.spec.latent_dim,
-                "seed": run.spec.seed,
-                "brightness": level,
-                "mse": mse,
-            }
-            for level, mse in zip(levels, errors.tolist(), strict=True)
-        ]
-    return pd.DataFrame(rows)
+        errors = [math.nan] * len(levels)
+        if not run.diverged:
+            errors = image_errors(run, blanks.expand(-1, *run.image_shape)).tolist()
+        rows.append([{"brightness": b, "mse": e} for b, e in zip(levels, errors, strict=True)])
+    return frame(runs, rows, ["brightness", "mse"])
