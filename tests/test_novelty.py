@@ -76,10 +76,16 @@ def test_detection_by_hand():
 
 def test_errors_of_every_kind_are_those_of_plain_torch(tiny, store, monkeypatch):
     base = Spec(dataset=tiny, epochs=2, batch_size=50, learning_rate=0.01)
-    runs = fit([base, base.replace(seed=1)], store=store)
+    lost = base.replace(seed=1, optimizer="sgd", learning_rate=1e20)
+    runs = fit([base, lost, base.replace(seed=2)], store=store)
     errors = novelty.errors_by_kind(runs, 30, store=store)
-    assert len(errors) == 2 * 8 * 30
-    for run in runs:
+    assert len(errors) == 3 * 8 * 30
+    assert errors.loc[errors["seed"] == 1, "mse"].isna().all()
+    told = novelty.detection(errors)
+    assert told["auroc"].isna().tolist() == (told["seed"] == 1).tolist()
+    assert len(told) == 3 * 7
+    assert novelty.blank_errors(runs, [0.5])["mse"].isna().tolist() == [False, True, False]
+    for run in (runs[0], runs[2]):
         for kind, images in novelty.strangers(tiny, 30).items():
             found = errors[(errors["key"] == run.key) & (errors["kind"] == kind)]["mse"]
             output = run.model(images).numpy().astype(np.float64)
