@@ -18,7 +18,7 @@ def images():
 
 @pytest.mark.parametrize("kind", novelty.KINDS)
 def test_every_kind_has_the_shape_and_range_of_the_images(images, kind):
-    made = [novelty.KINDS[kind](images, generator=generator(0, kind)) for _ in range(2)]
+    made = [novelty.KINDS[kind](images, generator(0, kind)) for _ in range(2)]
     assert made[0].shape == images.shape
     assert made[0].dtype == torch.float32
     assert made[0].min() >= 0
@@ -27,9 +27,7 @@ def test_every_kind_has_the_shape_and_range_of_the_images(images, kind):
 
 
 def test_kinds_are_what_they_are_called(images):
-    made = {
-        name: make(images, generator=generator(0, name)) for name, make in novelty.KINDS.items()
-    }
+    made = {name: make(images, generator(0, name)) for name, make in novelty.KINDS.items()}
     assert torch.equal(made["mirrored"][3, 1, 2], images[3, 1, 2].flip(0))
     torch.testing.assert_close(made["inverted"] + images, torch.ones_like(images))
     for image, other in zip(images, made["shuffled pixels"], strict=True):

@@ -47,18 +47,12 @@ def reconstruction_errors(
 
     how = {"label": "testing models", "size": size, "executor": executor, "store": store}
     found = of_runs("reconstruction", EVALUATION, _errors, runs, **how, on=tested)
-    rows = [
-        [
-            {
-                "trained_on": called.get(run.spec.corruption, name(run.spec.corruption)),
-                "tested_on": called.get(c, name(c)),
-                "level": strength(c),
-                "mse": mse,
-            }
-            for c, mse in zip(tested, errors or [math.nan] * len(tested), strict=True)
-        ]
-        for run, errors in zip(runs, found, strict=True)
-    ]
+    tests = [{"tested_on": called.get(c, name(c)), "level": strength(c)} for c in tested]
+    rows = []
+    for run, errors in zip(runs, found, strict=True):
+        own = {"trained_on": called.get(run.spec.corruption, name(run.spec.corruption))}
+        every = zip(tests, errors or [math.nan] * len(tests), strict=True)
+        rows.append([{**own, **test, "mse": mse} for test, mse in every])
     return frame(runs, rows, ["trained_on", "tested_on", "level", "mse"])
 
 

@@ -26,61 +26,47 @@ KNOWN = "test images"  # the name of the images that are no strangers
 OTHER = {"mnist": "Fashion-MNIST", "fashion_mnist": "MNIST"}  # the other set of the same shape
 
 
-def mirrored(images: Tensor, *, generator: Generator) -> Tensor:
-    """The images (N, C, H, W), left and right exchanged."""
-    return images.flip(3)
-
-
-def inverted(images: Tensor, *, generator: Generator) -> Tensor:
-    """1 - x: dark where the images are bright."""
-    return 1 - images
-
-
-def shuffled(images: Tensor, *, generator: Generator) -> Tensor:
+def shuffled(images: Tensor, source: Generator) -> Tensor:
     """The same pixels in another order, a different one for each image."""
     places = images[:, 0].flatten(1)
-    order = torch.rand(places.shape, generator=generator).argsort(1)[:, None]
+    order = torch.rand(places.shape, generator=source).argsort(1)[:, None]
     return images.flatten(2).gather(2, order.expand(-1, images.shape[1], -1)).view_as(images)
 
 
-def uniform_noise(images: Tensor, *, generator: Generator) -> Tensor:
-    """Every value drawn uniformly from [0, 1]."""
-    return torch.rand(images.shape, generator=generator)
-
-
-def blank(images: Tensor, *, generator: Generator) -> Tensor:
+def blank(images: Tensor, source: Generator) -> Tensor:
     """One brightness all over, drawn uniformly from [0, 1] for each image."""
-    return torch.rand(len(images), 1, 1, 1, generator=generator).expand(images.shape)
+    return torch.rand(len(images), 1, 1, 1, generator=source).expand(images.shape)
 
 
-def stripes(images: Tensor, *, generator: Generator) -> Tensor:
+def stripes(images: Tensor, source: Generator) -> Tensor:
     """Black and white stripes, upright or lying, 1 pixel to a quarter of the image wide."""
-    across, down = _bands(images, generator)
-    upright = torch.randint(2, (len(images), 1, 1, 1), generator=generator) == 1
+    across, down = _bands(images, source)
+    upright = torch.randint(2, (len(images), 1, 1, 1), generator=source) == 1
     return torch.where(upright, across, down).float().expand(images.shape)
 
 
-def checkerboard(images: Tensor, *, generator: Generator) -> Tensor:
+def checkerboard(images: Tensor, source: Generator) -> Tensor:
     """Black and white squares, 1 pixel to a quarter of the image wide."""
-    across, down = _bands(images, generator)
+    across, down = _bands(images, source)
     return (across ^ down).float().expand(images.shape)
 
 
-def _bands(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def _bands(images: Tensor, source: Generator) -> tuple[Tensor, Tensor]:
     """Booleans (N, 1, 1, W) and (N, 1, H, 1) that change after every so many pixels."""
     count, _, height, width = images.shape
-    size = torch.randint(1, max(2, width // 4 + 1), (count, 1, 1, 1), generator=generator)
-    start = torch.randint(2 * width, (2, count, 1, 1, 1), generator=generator)
+    size = torch.randint(1, max(2, width // 4 + 1), (count, 1, 1, 1), generator=source)
+    start = torch.randint(2 * width, (2, count, 1, 1, 1), generator=source)
     across = (torch.arange(width) + start[0]) // size % 2 == 1
     down = (torch.arange(height)[:, None] + start[1]) // size % 2 == 1
     return across, down
 
 
-KINDS: dict[str, Callable[..., Tensor]] = {
-    "mirrored": mirrored,
-    "inverted": inverted,
+# Each makes, of images (N, C, H, W) in [0, 1], as many that the network has not seen the like of.
+KINDS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
+    "mirrored": lambda images, source: images.flip(3),  # left and right exchanged
+    "inverted": lambda images, source: 1 - images,  # dark where the images are bright
     "shuffled pixels": shuffled,
-    "uniform noise": uniform_noise,
+    "uniform noise": lambda images, source: torch.rand(images.shape, generator=source),
     "blank": blank,
     "stripes": stripes,
     "checkerboard": checkerboard,
@@ -91,17 +77,12 @@ def strangers(dataset: str, count: int) -> dict[str, Tensor]:
     """Images (at most `count`, C, H, W) in [0, 1] by kind: test images first, then strangers.
 
     The strangers are all of the shape of the data set's own images: those of the other of
-    MNIST and Fashion-MNIST, where it is to be had (see `other`), and all `KINDS`. The same for
-    every run.
+    MNIST and Fashion-MNIST, where it is to be had, and all `KINDS`. The same for every run.
     """
-    known = as_floats(load(dataset).test_images[:count])
-    found = {KNOWN: known}
-    if (images := other(dataset)) is not None:
-        found[OTHER[dataset]] = as_floats(images[:count])
-    return found | {
-        name: make(known, generator=generator(0, f"strangers {name}"))
-        for name, make in KINDS.items()
-    }
+    known, far = as_floats(load(dataset).test_images[:count]), other(dataset)
+    found = {KNOWN: known} | ({} if far is None else {OTHER[dataset]: as_floats(far[:count])})
+    made = {k: make(known, generator(0, f"strangers {k}")) for k, make in KINDS.items()}
+    return found | made
 
 
 def other(dataset: str) -> Tensor | None:
@@ -109,10 +90,9 @@ def other(dataset: str) -> Tensor | None:
 
     None too where the other set can't be had: then a study goes on without it.
     """
-    if dataset not in OTHER:
-        return None
     try:
-        return load(next(name for name in DATASETS if name != dataset)).test_images
+        names = [name for name in DATASETS if dataset in OTHER and name != dataset]
+        return load(names[0]).test_images if names else None
     except DataError:
         return None
 
