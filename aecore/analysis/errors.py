@@ -34,9 +34,9 @@ def reconstruction_errors(
     """Test error of every run under every corruption of its input, a row each.
 
     Columns, after those of `measured.frame`: `trained_on` and `tested_on` (what `test_corruptions`
-    calls a corruption, else its kind, or "clean"), `level` (the strength tested, 0 for clean) and
-    `mse`: the mean over all pixels of all test images of (reconstruction - clean image)²; NaN for
-    a run that diverged. The corrupted images are the same for all.
+    calls a corruption, else its name, or "clean"), `level` (the strength tested) and `mse`: the
+    mean over all pixels of all test images of (reconstruction - clean image)²; NaN for a run that
+    diverged. The corrupted images are the same for all.
     """
     named = isinstance(test_corruptions, Mapping)
     called = {c: label for label, c in test_corruptions.items()} if named else {}
@@ -45,8 +45,8 @@ def reconstruction_errors(
     def size(run: Run) -> int:
         return len(load(run.spec.dataset).test_images) * len(tested)
 
-    how = {"label": "testing models", "size": size, "executor": executor, "store": store}
-    found = of_runs("reconstruction", EVALUATION, _errors, runs, **how, on=tested)
+    how = ("testing models", size, "images", executor, store)
+    found = of_runs("reconstruction", EVALUATION, _errors, runs, *how, on=tested)
     tests = [{"tested_on": called.get(c, name(c)), "level": strength(c)} for c in tested]
     rows = []
     for run, errors in zip(runs, found, strict=True):
@@ -78,7 +78,7 @@ def loss_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """The history of every run, a row an epoch.
 
     Columns, after those of `measured.frame`: `trained_on`, and `epoch`, `train_loss` and
-    `validation_loss` of `Run.history`, NaN where there is none.
+    `validation_loss` of `Run.history`; NaN where there is none.
     """
     rows = [[{"trained_on": name(run.spec.corruption), **e} for e in run.history] for run in runs]
     return frame(runs, rows, ["trained_on", "epoch", "train_loss", "validation_loss"])
@@ -103,22 +103,20 @@ def pca_errors(
     Fitted to the first `train_images` training images; the mean over pixels in [0, 1] of
     (reconstruction - image)². Ends earlier where there are fewer pixels or images than `largest`.
     """
-    pixels = data.train_images[:train_images].flatten(1)
-    largest = min(checks.whole("largest", largest, 1), *pixels.shape)
+    train, test = data.train_images[:train_images].flatten(1), data.test_images.flatten(1)
+    largest = min(checks.whole("largest", largest, 1), *train.shape)
     question = {"table": "pca", "version": EVALUATION, "data": data.digest}
-    question |= {"train_images": len(pixels), "largest": largest}
-    one = Asked(question, (pixels, data.test_images.flatten(1), largest), len(pixels))
-    (errors,) = answers([one], _pca_errors, "principal components", store=store)
+    question |= {"train_images": len(train), "largest": largest}
+    asked = [Asked(question, (train.numpy(), test.numpy(), largest), len(train))]
+    (errors,) = answers(asked, _pca_errors, "principal components", store=store)
     return pd.DataFrame({"latent_dim": range(1, largest + 1), "mse": errors})
 
 
-def _pca_errors(train: Tensor, test: Tensor, largest: int) -> np.ndarray:
-    pca = principal_components(train.numpy() / np.float32(255), largest)
-    images = test.numpy() / np.float32(255)
+def _pca_errors(train: np.ndarray, test: np.ndarray, largest: int) -> np.ndarray:
+    pca, test = principal_components(train / np.float32(255), largest), test / np.float32(255)
     # The components are orthonormal, so each takes the mean square of its code off the error.
-    error = np.square(images - pca.mean_).sum(1).mean()
-    taken = np.square(pca.transform(images)).mean(0).cumsum()
-    return (error - taken) / images.shape[1]
+    error, taken = np.square(test - pca.mean_).sum(1).mean(), np.square(pca.transform(test))
+    return (error - taken.mean(0).cumsum()) / test.shape[1]
 
 
 def crossings(errors: pd.DataFrame, first: str, second: str) -> list[float]:
@@ -133,12 +131,11 @@ def crossings(errors: pd.DataFrame, first: str, second: str) -> list[float]:
         curves = rows.groupby(["level", "trained_on"])["mse"].mean().unstack()
         levels, gap = curves.index.to_numpy(), (curves[second] - curves[first]).to_numpy()
         above = np.flatnonzero(gap >= 0)
-        if np.isnan(gap).any() or gap[-1] >= 0:
+        if not gap[-1] < 0:
             found.append(math.nan)
         elif len(above) == 0:
             found.append(float(levels[0]))
         else:
-            i = above[-1]
-            step = (levels[i + 1] - levels[i]) * gap[i] / (gap[i] - gap[i + 1])
-            found.append(float(levels[i] + step))
+            ends = [above[-1] + 1, above[-1]]
+            found.append(float(np.interp(0, gap[ends], levels[ends])))
     return found

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from aecore import checks
 from aecore.engine.pool import BATCH, in_threads
-
-if TYPE_CHECKING:
-    from aecore.runs import Run
+from aecore.runs import Run
 
 Decode = Callable[[Tensor], Tensor]  # codes (N, d) -> images (N, …)
 
@@ -73,10 +70,9 @@ class Plane:
 
     @property
     def ridge_ratio(self) -> float:
-        """How much steeper D is where the basin changes than inside: ratio of mean |ΔD|.
+        """Mean |ΔD| of neighbors on the grid where the basin changes, over that inside.
 
-        Of neighbors on the grid. Above 1 there are ridges between basins; 0/0 and a plane in one
-        basin give NaN.
+        Above 1 there are ridges between basins; 0/0 and a plane in one basin give NaN.
         """
         steps = torch.cat([self.distance.diff(dim=axis).abs().flatten() for axis in (0, 1)])
         across = torch.cat([self.nearest.diff(dim=axis).flatten() for axis in (0, 1)]) != 0
@@ -103,8 +99,8 @@ def adjacency(planes: Sequence[Plane]) -> Tensor:
     """Share of `planes` in which two basins touch: (K, K) in [0, 1], NaN on the diagonal."""
     classes = len(planes[0].centroids)
     share = torch.zeros(classes, classes)
-    for grid in (plane.nearest for plane in planes):
-        touch = torch.zeros(classes, classes, dtype=torch.bool)
+    for plane in planes:
+        grid, touch = plane.nearest, torch.zeros(classes, classes, dtype=torch.bool)
         touch[grid[:, :-1], grid[:, 1:]] = True
         touch[grid[:-1], grid[1:]] = True
         share += (touch | touch.T) / len(planes)
@@ -138,9 +134,8 @@ def sample_between(codes: Tensor, count: int, *, generator: Generator) -> Tensor
 def jacobian_norms(decode: Decode, codes: Tensor, step: float = 0.01) -> Tensor:
     """‖∂g/∂z‖, the Frobenius norm of the decoder's Jacobian, at each of `codes` (N, d): (N,).
 
-    How far the picture moves for a small step of the code, over all directions. Where it is the
-    same everywhere, equal distances in the code are equal distances between pictures. By central
-    differences of ± `step`.
+    Where it is the same everywhere, equal distances in the code are equal distances between
+    pictures. By central differences of ± `step`.
     """
     squares = codes.new_zeros(len(codes))
     for change in step * torch.eye(codes.shape[1], dtype=codes.dtype):
@@ -188,6 +183,5 @@ def unevenness(decode: Decode, centroids: Tensor, steps: int) -> Tensor:
     """`Path.unevenness` of the path between every two centroids (K, d): (K, K), NaN on itself."""
     values = torch.full((len(centroids), len(centroids)), torch.nan)
     for b, a in combinations(range(len(centroids)), 2):
-        path = morph(decode, centroids[a], centroids[b], steps)
-        values[a, b] = values[b, a] = path.unevenness
+        values[a, b] = values[b, a] = morph(decode, centroids[a], centroids[b], steps).unevenness
     return values

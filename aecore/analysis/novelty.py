@@ -113,7 +113,9 @@ def errors_by_kind(
     Columns, after those of `measured.frame`: `kind` and `mse`, the mean over pixels; NaN for a run
     that diverged.
     """
-    kinds = [_kinds(run.spec.dataset) for run in runs]
+    sets = dict.fromkeys(run.spec.dataset for run in runs)
+    names = {one: list(strangers(one, 1)) for one in sets}
+    kinds = [names[run.spec.dataset] for run in runs]
     question = {"table": "novelty", "version": NOVELTY, "count": count}
     asked = [
         None
@@ -121,18 +123,12 @@ def errors_by_kind(
         else Asked({**question, "run": run.key, "kinds": k}, (run, count), count * len(k))
         for run, k in zip(runs, kinds, strict=True)
     ]
-    label = f"showing strangers to {len(runs)} {'model' if len(runs) == 1 else 'models'}"
-    found = answers(asked, _errors, label, executor=executor, store=store)
+    found = answers(asked, _errors, "showing strangers", executor=executor, store=store)
     rows = []
-    for run, names, errors in zip(runs, kinds, found, strict=True):
+    for run, of, errors in zip(runs, kinds, found, strict=True):
         none = [math.nan] * len(load(run.spec.dataset).test_images[:count])
-        rows.append([{"kind": k, "mse": e} for k in names for e in (errors or {}).get(k, none)])
+        rows.append([{"kind": k, "mse": e} for k in of for e in (errors or {}).get(k, none)])
     return frame(runs, rows, ["kind", "mse"])
-
-
-def _kinds(dataset: str) -> list[str]:
-    """The names of `strangers`, in order."""
-    return [KNOWN, *([OTHER[dataset]] if other(dataset) is not None else []), *KINDS]
 
 
 def _errors(run: Run, count: int) -> dict[str, list[float]]:
@@ -147,11 +143,10 @@ def _errors(run: Run, count: int) -> dict[str, list[float]]:
 def detection(errors: pd.DataFrame) -> pd.DataFrame:
     """How well the error tells each kind of stranger from test images: a row a run and kind.
 
-    `errors` is a table of `errors_by_kind`. Columns: `latent_dim`, `seed`, `kind`; `auroc`, the
-    probability that a stranger's error is above a test image's, ties counting half, which is the
-    area under the receiver operating characteristic: 1 tells all apart, ½ is chance, below it
-    strangers are reconstructed better; `passed`, the share of strangers with an error no larger
-    than 95 % of the test images have. NaN where an error is.
+    `errors` is a table of `errors_by_kind`. Columns: `latent_dim`, `seed`, `kind`; `auroc`, area
+    under the receiver operating characteristic, the probability that a stranger's error is above
+    a test image's: 1 tells all apart, ½ is chance; `passed`, the share of strangers with an error
+    no larger than 95 % of the test images have. NaN where an error is.
     """
     rows = []
     for (d, seed), run in errors.groupby(["latent_dim", "seed"]):

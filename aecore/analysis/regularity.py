@@ -51,19 +51,16 @@ def regularity(
 ) -> pd.DataFrame:
     """Numbers for how regular the latent space of each run is, a row each.
 
-    Columns, after those of `measured.frame`: `mse` on the test images; `slope_variation`, standard
-    deviation over mean of `latent.jacobian_norms` at places between the codes of test images;
-    `code_shift`, how far Gaussian noise of σ = `NOISE` moves a code over how far apart the codes
-    of two images are, by root mean squares; `unevenness` and `image_unevenness`, means over all
-    pairs of class centroids and of one test image a class, of paths of `steps` pictures;
-    `ridge_ratio` on a grid of `points`², with d = 2 only; `precision` and `recall`, by `coarse`
-    shapes, of pictures drawn from N(0, I) for a variational autoencoder, from a normal distribution
-    fitted to the codes for the others; `box_precision` and `box_recall` of pictures drawn from the
-    box around the centroids; `active_units`.
+    Columns, after those of `measured.frame`, are those of `MEASURED`: `slope_variation` is standard
+    deviation over mean of `latent.jacobian_norms` between the codes of test images; `code_shift`
+    how far Gaussian noise of σ = `NOISE` moves a code over how far two images' codes are apart, by
+    root mean squares; both kinds of unevenness means over all pairs of class centroids, or of one
+    test image a class, on paths of `steps` pictures; `ridge_ratio` of a grid of `points`², only
+    with d = 2. Pictures are drawn from N(0, I) for a variational autoencoder, from a normal
+    distribution fitted to the codes for the others, or from the box around the centroids.
     """
-    label = f"measuring {len(runs)} {'model' if len(runs) == 1 else 'models'}"
     how = {"unit": "models", "executor": executor, "store": store, "steps": steps, "points": points}
-    found = of_runs("regularity", REGULARITY, measure, runs, label, **how)
+    found = of_runs("regularity", REGULARITY, measure, runs, "measuring models", **how)
     return frame(runs, found, list(MEASURED))
 
 
@@ -84,23 +81,18 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
     data = load(run.spec.dataset)
     images, labels = data.test_images, data.test_labels
     codes = run.encode(images)
-    centers = latent.centroids(codes, labels)
+    centers, some = latent.centroids(codes, labels), codes[one_of_each(labels)]
     between = latent.sample_between(codes, SLOPES, generator=generator(0, "between"))
     slopes = latent.jacobian_norms(run.decode, between)
-    normal = generator(0, "normal")
-    drawn = (
-        torch.randn(DRAWS, codes.shape[1], generator=normal)
-        if run.spec.architecture == "vae"
-        else latent.sample_normal(codes, DRAWS, generator=normal)
-    )
+    drawn = latent.sample_normal(codes, DRAWS, generator=generator(0, "normal"))
+    if run.spec.architecture == "vae":
+        drawn = torch.randn(drawn.shape, generator=generator(0, "normal"))
     boxed = latent.sample_box(centers, DRAWS, generator=generator(0, "box"))
     real = as_floats(images[:DRAWS])
     moved = run.encode(corrupt(real, GaussianNoise(NOISE))) - codes[:DRAWS]
-    shapes, of_drawn, of_boxed = coarse(real, run.decode(drawn), run.decode(boxed))
-    precision, recall = precision_and_recall(shapes, of_drawn)
-    box_precision, box_recall = precision_and_recall(shapes, of_boxed)
+    shapes, *others = coarse(real, run.decode(drawn), run.decode(boxed))
+    shares = [share for other in others for share in precision_and_recall(shapes, other)]
     flat = codes.shape[1] == 2
-    some = codes[one_of_each(labels)]
     return {
         "mse": mean_squared_error(run, images),
         "slope_variation": float(slopes.std() / slopes.mean()),
@@ -109,10 +101,7 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
         "unevenness": float(latent.unevenness(run.decode, centers, steps).nanmean()),
         "image_unevenness": float(latent.unevenness(run.decode, some, steps).nanmean()),
         "ridge_ratio": latent.plane(run, images, labels, points).ridge_ratio if flat else math.nan,
-        "precision": precision,
-        "recall": recall,
-        "box_precision": box_precision,
-        "box_recall": box_recall,
+        **dict(zip(("precision", "recall", "box_precision", "box_recall"), shares, strict=True)),
         "active_units": latent.active_units(codes),
     }
 
@@ -131,9 +120,8 @@ def precision_and_recall(real: Tensor, drawn: Tensor, k: int = 3) -> tuple[float
     """Share of `drawn` pictures that lie among `real` ones, and of real ones among the drawn.
 
     A picture lies among others if it is no farther from one of them than that one is from its
-    `k`-th nearest fellow, by Euclidean distance (Kynkäänniemi et al. 2019, eq. 1 and 2; they
-    compare features of a network). Takes (N, …) and (M, …); raises `InvalidValue` for k fellows
-    that are not there.
+    `k`-th nearest fellow, by Euclidean distance (Kynkäänniemi et al. 2019, eq. 1 and 2, of
+    features). Takes (N, …) and (M, …); raises `InvalidValue` for k fellows that are not there.
     """
     checks.whole("k", k, 1, min(len(real), len(drawn)) - 1)
     real, drawn = real.flatten(1), drawn.flatten(1)
@@ -142,6 +130,5 @@ def precision_and_recall(real: Tensor, drawn: Tensor, k: int = 3) -> tuple[float
         return torch.cdist(images, images).kthvalue(k + 1).values  # the nearest is itself
 
     apart = torch.cdist(real, drawn)
-    precision = (apart <= reach(real)[:, None]).any(0)
-    recall = (apart <= reach(drawn)[None]).any(1)
-    return float(precision.float().mean()), float(recall.float().mean())
+    inside = (apart <= reach(real)[:, None]).any(0), (apart <= reach(drawn)).any(1)
+    return tuple(float(one.float().mean()) for one in inside)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from aecore import corruption
+from aecore.corruption import to_dict
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.spec import digest
 from aecore.store.entries import Store
@@ -23,8 +23,8 @@ from aecore.store.entries import Store
 class Asked:
     """A `question`, plain data that decides its answer, and the arguments that answer it.
 
-    The question's `table` says what kind it is, its `version` goes up when the computation
-    changes. `size` is how many images (or what the unit is) will be looked at, for the progress.
+    Its `table` says what kind it is, its `version` goes up when the computation changes. `size`
+    is how many images (or what the unit is) will be looked at, for the progress.
     """
 
     question: Mapping[str, Any]
@@ -48,9 +48,9 @@ def answers(
     """The answer to each of `asked`: read from the store, or computed on all cores and stored.
 
     An answer is `function(*arguments)`, on one thread: numbers, texts, lists, dicts and NumPy
-    arrays (which come back as lists), with NaN where there is none. Nothing is asked for None, and
-    None is its answer. `pool.seen(images)` within the function moves the progress on. Raises
-    `StoreError` before anything is computed.
+    arrays (they come back as lists), with NaN where there is none. None is the answer to None.
+    `pool.seen(images)` within the function moves the progress on. Raises `StoreError` before
+    anything is computed.
     """
     store = store or Store()
     wanted = {one.key: one for one in asked if one is not None}
@@ -116,13 +116,9 @@ def _job(function: Callable[..., Any], one: Asked, counter_path: Path | None = N
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON holds it: None for NaN and infinities, lists for arrays, corruptions too."""
-
-    def simpler(part: Any) -> Any:
-        kept = isinstance(part, corruption.Corruption)
-        return corruption.to_dict(part) if kept else part.tolist()
-
-    return json.loads(json.dumps(value, default=simpler), parse_constant=lambda name: None)
+    """`value` as JSON holds it: None for NaN and infinities, dicts for corruptions."""
+    text = json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else to_dict(x))
+    return json.loads(text, parse_constant=lambda name: None)
 
 
 def _numbers(value: Any) -> Any:

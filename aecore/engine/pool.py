@@ -87,40 +87,38 @@ def run_jobs(
         loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(),)
     )
     progress = {"total": sum(sizes), "desc": label, "unit": f" {unit}", "unit_scale": True}
-    error = None
+    errors, counts = [], [0] * len(jobs)
     with TemporaryDirectory() as folder, tqdm(**progress, file=sys.stderr) as bar:
-        counters = [Path(folder) / str(number) for number in range(len(jobs))]
-        futures = {
-            pool.submit(function, *jobs[number], counters[number]): number
-            for number in sorted(range(len(jobs)), key=lambda number: -sizes[number])
-        }
-        counts, pending = [0] * len(jobs), set(futures)
+        paths = [Path(folder) / str(number) for number in range(len(jobs))]
+        order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
+        numbers = {pool.submit(function, *jobs[n], paths[n]): n for n in order}
+        pending = set(numbers)
         try:
             while pending:
                 done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in done | pending:
-                    number = futures[future]
+                    n = numbers[future]
                     with suppress(FileNotFoundError, ValueError):  # nothing told, or half of it
-                        counts[number] = int(counters[number].read_text())
+                        counts[n] = int(paths[n].read_text())
                     if future in done:
-                        counts[number] = counts[number] or sizes[number]
-                        bar.total -= sizes[number] - counts[number]  # it stopped early
-                ended = f"{len(jobs) - len(pending)} of {len(jobs)} done"
-                bar.set_postfix_str(ended, refresh=False)
+                        counts[n] = counts[n] or sizes[n]
+                        bar.total -= sizes[n] - counts[n]  # it stopped early
+                bar.set_postfix_str(f"{len(jobs) - len(pending)} of {len(jobs)} done", False)
                 bar.update(sum(counts) - bar.n)
                 for future in done:
                     problem = CancelledError() if future.cancelled() else future.exception()
                     if problem is None:
-                        yield futures[future], future.result()
-                    error = error or problem
+                        yield numbers[future], future.result()
+                    else:
+                        errors.append(problem)
         except BaseException:  # Ctrl-C, or nobody wants the rest
             for future in pending:
                 future.cancel()
             if executor is None:
                 pool.shutdown(wait=True, kill_workers=True)
             raise
-    if error is not None:
-        raise error
+    if errors:
+        raise errors[0]
 
 
 def _end_with(parent: int) -> None:
