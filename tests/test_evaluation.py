@@ -1,11 +1,19 @@
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
-from aecore.analysis.errors import crossings, pca_errors, reconstruction_errors
+from aecore.analysis.errors import (
+    crossings,
+    loss_curves,
+    pca_errors,
+    principal_components,
+    reconstruction_errors,
+)
 from aecore.corruption import GaussianNoise, Occlusion, corrupt
 from aecore.data import load
-from aecore.page.show import spread
 from aecore.runs import fit
 from aecore.spec import Spec
 
@@ -66,32 +74,40 @@ def test_pca_errors_are_scikit_learns(tiny, store):
     assert len(pca_errors(data, 1000, train_images=20, store=store)) == 20
 
 
-def test_a_diverged_run_has_no_error_and_spoils_no_other(tiny, store):
+@pytest.mark.parametrize("shape", [(60, 9), (9, 60)])
+def test_principal_components_are_scikit_learns(shape):
+    values = np.random.default_rng(0).normal(size=shape)
+    found, full = principal_components(values, 100), PCA(9, svd_solver="full").fit(values)
+    assert found.n_components_ == 9
+    many = 8  # the mean takes a dimension off nine points
+    codes = found.transform(values)[:, :many], full.transform(values)[:, :many]
+    np.testing.assert_allclose(*map(np.abs, codes), atol=1e-8)
+    np.testing.assert_allclose(found.mean_, values.mean(0))
+
+
+def test_a_diverged_run_has_no_error_and_shifts_no_other(tiny, store):
     base = Spec(dataset=tiny, epochs=1, batch_size=50, optimizer="sgd")
-    runs = fit([base, base.replace(learning_rate=1e20)], store=store)
+    runs = fit([base, base.replace(learning_rate=1e20), base.replace(seed=1)], store=store)
+    assert [run.diverged for run in runs] == [False, True, False]
+    tested = [None, GaussianNoise(0.3)]
     for _ in range(2):  # computed, then from the store
-        errors = reconstruction_errors(runs, store=store)["mse"]
-        assert np.isfinite(errors[0])
-        assert np.isnan(errors[1])
+        errors = reconstruction_errors(runs, tested, store=store)
+        assert list(errors["key"]) == [run.key for run in runs for _ in tested]
+        assert list(errors["level"]) == 3 * [0, 0.3]
+        assert list(np.isnan(errors["mse"])) == [False, False, True, True, False, False]
+    assert loss_curves(runs)["train_loss"].dtype == float
 
 
 def test_crossings_by_hand():
-    import pandas as pd
-
     rows = []
     curves = {
         (0, "clean"): [1.0, 2.0, 3.0], (0, "noise"): [1.5, 2.5, 2.0],  # gap .5, .5, -1: at 4/3
-        (1, "clean"): [1.0, 2.0, 3.0], (1, "noise"): [0.5, 1.0, 2.0],  # below throughout
-        (2, "clean"): [1.0, 2.0, 3.0], (2, "noise"): [0.5, 1.0, 4.0],  # above at the end
+        (1, "clean"): [1.0, 2.0, 3.0], (1, "noise"): [math.nan] * 3,  # diverged
+        (2, "clean"): [1.0, 2.0, 3.0], (2, "noise"): [0.5, 1.0, 2.0],  # below throughout
+        (3, "clean"): [1.0, 2.0, 3.0], (3, "noise"): [0.5, 1.0, 4.0],  # above at the end
     }  # fmt: skip
     for (seed, trained_on), values in curves.items():
         for level, mse in enumerate(values):
             rows.append({"seed": seed, "trained_on": trained_on, "level": level, "mse": mse})
     found = crossings(pd.DataFrame(rows), "clean", "noise")
-    assert found == [pytest.approx(4 / 3), 0.0, None]
-
-
-def test_spread_over_seeds_by_hand():
-    assert spread([1, 2, 3], 2) == "2.00 ± 1.00"
-    assert spread([0.5, np.nan], 3) == "0.500"
-    assert spread([np.nan], 3) == ""
+    np.testing.assert_allclose(found, [4 / 3, math.nan, 0, math.nan])

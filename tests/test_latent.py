@@ -31,10 +31,10 @@ def test_centroids_by_hand():
 
 def test_distance_surface_by_hand():
     points = torch.tensor([[0.0, 0], [1, 0], [3, 0], [0, 2], [0, 5], [4, 1], [2.5, 1]])
-    surface = latent.distance_surface(decode, CENTROIDS, points)
-    assert surface.nearest.tolist() == [0, 0, 1, 0, 2, 1, 1]
+    distance, nearest = latent.distance_surface(decode, CENTROIDS, points)
+    assert nearest.tolist() == [0, 0, 1, 0, 2, 1, 1]
     # Squared distances in (x, 10 y): e.g. (0, 5) to centroid (0, 6) is 10² in the picture.
-    assert surface.distance.tolist() == [0, 1, 1, 400, 100, 100, 102.25]
+    assert distance.tolist() == [0, 1, 1, 400, 100, 100, 102.25]
 
 
 def test_own_basin_by_hand():
@@ -44,13 +44,16 @@ def test_own_basin_by_hand():
     assert latent.own_basin(CODES, LABELS, moved) == pytest.approx(0.3)
 
 
-def test_adjacency_and_ridges_by_hand():
-    nearest = torch.tensor([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
-    assert latent.adjacent(nearest) == {(0, 1), (0, 2), (1, 2)}
-    assert latent.adjacent(nearest[:2]) == {(0, 1)}
-    distance = torch.tensor([[0.0, 1, 5], [0, 1, 5], [3, 4, 5]])
+def grids(nearest, distance=None):
+    nearest, empty = torch.tensor(nearest), torch.empty(0)
+    distance = torch.zeros(nearest.shape) if distance is None else torch.tensor(distance)
+    return latent.Plane(empty, CENTROIDS, empty, empty, distance, nearest)
+
+
+def test_ridges_by_hand():
+    plane = grids([[0, 0, 1], [0, 0, 1], [2, 2, 2]], [[0.0, 1, 5], [0, 1, 5], [3, 4, 5]])
     # across basins: 4, 4 (columns), 3, 3, 0 (rows); inside: 1, 1, 1, 1 (columns), 0, 0, 0 (rows)
-    assert latent.ridge_ratio(distance, nearest) == pytest.approx((14 / 5) / (4 / 7))
+    assert plane.ridge_ratio == pytest.approx((14 / 5) / (4 / 7))
 
 
 def test_plane_has_a_row_for_each_y():
@@ -102,12 +105,9 @@ def test_unevenness_of_all_pairs():
 
 
 def test_adjacency_counts_models():
-    def plane(nearest):
-        nearest, empty = torch.tensor(nearest), torch.empty(0)
-        return latent.Plane(empty, CENTROIDS, empty, empty, torch.zeros_like(nearest), nearest)
-
-    share = latent.adjacency([plane([[0, 1], [2, 2]]), plane([[0, 0], [2, 2]])])
+    share = latent.adjacency([grids([[0, 1], [2, 2]]), grids([[0, 0], [2, 2]])])
     assert share.nan_to_num(-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
+    assert latent.adjacency([grids([[0, 0, 1]])])[2, :2].tolist() == [0, 0]
 
 
 def test_normal_samples_have_the_codes_mean_and_covariance():

@@ -18,7 +18,7 @@ def images():
 
 @pytest.mark.parametrize("kind", novelty.KINDS)
 def test_every_kind_has_the_shape_and_range_of_the_images(images, kind):
-    made = [novelty.KINDS[kind](images, generator=generator(0, kind)) for _ in range(2)]
+    made = [novelty.KINDS[kind](images, generator(0, kind)) for _ in range(2)]
     assert made[0].shape == images.shape
     assert made[0].dtype == torch.float32
     assert made[0].min() >= 0
@@ -27,9 +27,7 @@ def test_every_kind_has_the_shape_and_range_of_the_images(images, kind):
 
 
 def test_kinds_are_what_they_are_called(images):
-    made = {
-        name: make(images, generator=generator(0, name)) for name, make in novelty.KINDS.items()
-    }
+    made = {name: make(images, generator(0, name)) for name, make in novelty.KINDS.items()}
     assert torch.equal(made["mirrored"][3, 1, 2], images[3, 1, 2].flip(0))
     torch.testing.assert_close(made["inverted"] + images, torch.ones_like(images))
     for image, other in zip(images, made["shuffled pixels"], strict=True):
@@ -76,10 +74,16 @@ def test_detection_by_hand():
 
 def test_errors_of_every_kind_are_those_of_plain_torch(tiny, store, monkeypatch):
     base = Spec(dataset=tiny, epochs=2, batch_size=50, learning_rate=0.01)
-    runs = fit([base, base.replace(seed=1)], store=store)
+    lost = base.replace(seed=1, optimizer="sgd", learning_rate=1e20)
+    runs = fit([base, lost, base.replace(seed=2)], store=store)
     errors = novelty.errors_by_kind(runs, 30, store=store)
-    assert len(errors) == 2 * 8 * 30
-    for run in runs:
+    assert len(errors) == 3 * 8 * 30
+    assert errors.loc[errors["seed"] == 1, "mse"].isna().all()
+    told = novelty.detection(errors)
+    assert told["auroc"].isna().tolist() == (told["seed"] == 1).tolist()
+    assert len(told) == 3 * 7
+    assert novelty.blank_errors(runs, [0.5])["mse"].isna().tolist() == [False, True, False]
+    for run in (runs[0], runs[2]):
         for kind, images in novelty.strangers(tiny, 30).items():
             found = errors[(errors["key"] == run.key) & (errors["kind"] == kind)]["mse"]
             output = run.model(images).numpy().astype(np.float64)

@@ -1,37 +1,132 @@
+import json
+import math
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from aecore.engine.measured import answers
+from aecore.analysis import errors, novelty
+from aecore.analysis.regularity import regularity
+from aecore.corruption import GaussianNoise, from_dict
+from aecore.data import load
+from aecore.engine import pool
+from aecore.engine.measured import Asked, answers, frame, of_runs
+from aecore.spec import Spec, digest
+from aecore.store.entries import Store
+
+RESULTS = Path(__file__).parent.parent / "results"
+CALLS = []
 
 
-def double(number, counter_path=None):
+def double(number):
+    CALLS.append(number)
     if number < 0:
         raise ArithmeticError(f"asked for {number}")
-    return {"double": 2 * number}
+    return {"double": np.float32(2 * number), "none": math.inf, "all": np.arange(number)}
 
 
 def ask(numbers, store, version=1):
-    questions = [{"table": "double", "version": version, "of": number} for number in numbers]
-    jobs = [(number,) for number in numbers]
+    asked = [n and Asked({"table": "double", "version": version, "of": n}, (n,)) for n in numbers]
     with ThreadPoolExecutor(1) as executor:
-        return answers(questions, double, jobs, [1] * len(jobs), "doubling", executor, store)
+        found = answers(asked, double, "doubling", executor=executor, store=store)
+    return [answer and answer["double"] for answer in found]
 
 
-def test_only_what_is_missing_is_computed(store, monkeypatch):
-    calls = []
-    plain = double
-    monkeypatch.setitem(
-        globals(), "double", lambda number, path: calls.append(number) or plain(number)
-    )
-    assert ask([1, 2, 1], store) == [{"double": 2}, {"double": 4}, {"double": 2}]
-    assert ask([2, 3], store) == [{"double": 4}, {"double": 6}]
-    assert sorted(calls) == [1, 2, 3]
+def test_only_what_is_missing_is_computed(store):
+    CALLS.clear()
+    assert ask([1, 2, None, 1], store) == [2, 4, None, 2]
+    assert ask([2, 3], store) == [4, 6]
+    assert sorted(CALLS) == [1, 2, 3]
     ask([2], store, version=2)
-    assert calls[-1] == 2
+    assert CALLS[-1] == 2
 
 
 def test_one_error_loses_no_other_answer(store):
     with pytest.raises(ArithmeticError, match="asked for -1"):
         ask([5, -1, 6], store)
-    assert ask([5, 6], store) == [{"double": 10}, {"double": 12}]
+    CALLS.clear()
+    assert ask([5, 6], store) == [10, 12]
+    assert CALLS == []
+
+
+def test_a_document_of_another_form_is_none(store):
+    question = {"table": "double", "version": 1, "of": 2}
+    store.write("table", digest(question), {**question, "double": 5}, {})
+    assert ask([2], store) == [4]
+
+
+def test_an_answer_is_alike_fresh_and_stored(store):
+    one = Asked({"table": "double", "of": 2, "on": [None, GaussianNoise(0.1)]}, (2,))
+    with ThreadPoolExecutor(1) as executor:
+        both = [answers([one], double, "doubling", "", executor, store)[0] for _ in range(2)]
+    for answer in both:
+        assert math.isnan(answer.pop("none"))
+        assert answer == {"double": 4, "all": [0, 1]}
+    (entry,) = (store.read(kind, key) for kind, key, _ in store.entries())
+    assert entry.document["question"]["on"] == [None, {"kind": "GaussianNoise", "sigma": 0.1}]
+
+
+def test_diverged_runs_are_not_computed_and_keep_their_rows(store):
+    specs = [Spec(seed=seed) for seed in range(3)]
+    runs = [SimpleNamespace(key=f"{s.seed}", spec=s, diverged=s.seed == 1) for s in specs]
+    with ThreadPoolExecutor(1) as executor:
+        found = of_runs("seed", 1, seeds, runs, "", executor=executor, store=store, times=10)
+    assert found == [{"value": 0}, None, {"value": 20}]
+    table = frame(runs, found, ["value", "other"])
+    assert list(table["seed"]) == [0, 1, 2]
+    np.testing.assert_array_equal(table["value"], [0, np.nan, 20])
+    assert table["other"].isna().all()
+    assert table["other"].dtype == float
+
+
+def seeds(run, times):
+    return {"value": times * run.spec.seed}
+
+
+def counted(images, path):
+    counter = pool.Counter(path)
+    for _ in range(images):
+        pool.seen(1)
+        time.sleep(0.001)
+    return counter.images
+
+
+def test_jobs_in_threads_count_each_for_itself():
+    with ThreadPoolExecutor(4) as executor:
+        sizes = [10, 20, 30, 40]
+        jobs = [(size,) for size in sizes]
+        assert dict(pool.run_jobs(counted, jobs, sizes, "", executor)) == dict(enumerate(sizes))
+
+
+def test_published_tables_answer_without_computing(tmp_path, monkeypatch):
+    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
+    monkeypatch.setattr(novelty, "other", lambda name: load(name).test_images)
+    store = Store(tmp_path, layers=(RESULTS,))
+    asked = {
+        "reconstruction": lambda run, q: errors.reconstruction_errors(
+            run, [one and from_dict(one) for one in q["on"]], store=store
+        ),
+        "regularity": lambda run, q: regularity(run, q["steps"], q["points"], store=store),
+        "novelty": lambda run, q: novelty.errors_by_kind(run, q["count"], store=store),
+        "pca": lambda _, q: errors.pca_errors(
+            load("mnist"), q["largest"], q["train_images"], store=store
+        ),
+    }
+    counts = Counter()
+    for kind, key, folder in store.entries():
+        document = json.loads((folder / f"{kind}.json").read_text())["document"]
+        if kind == "table" and "importance" not in document:
+            question, runs = document["question"], []
+            assert digest(question) == key
+            if "run" in question:
+                spec = Spec.from_dict(store.read("run", question["run"]).document["spec"])
+                runs = [SimpleNamespace(key=question["run"], spec=spec, diverged=False)]
+            if question["table"] in asked:
+                counts[question["table"]] += 1
+                found = asked[question["table"]](runs, question)["mse"]
+                assert found.notna().all()
+    assert counts == {"reconstruction": 118, "regularity": 12, "novelty": 18, "pca": 2}

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import combinations
 
 import torch
 from torch import Generator, Tensor
 
-from aecore.checks import InvalidValue
+from aecore import checks
 from aecore.engine.pool import BATCH, in_threads
+from aecore.runs import Run
 
 Decode = Callable[[Tensor], Tensor]  # codes (N, d) -> images (N, …)
-
-
-class Coder(Protocol):
-    """Anything that encodes and decodes, such as a `Run`."""
-
-    def encode(self, images: Tensor) -> Tensor: ...
-
-    def decode(self, codes: Tensor) -> Tensor: ...
 
 
 def centroids(codes: Tensor, labels: Tensor) -> Tensor:
@@ -45,16 +38,8 @@ def _nearest(points: Tensor, centroids: Tensor) -> Tensor:
     return torch.cdist(points, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
 
 
-@dataclass(frozen=True)
-class Surface:
-    """D at each point (N,), and the class (N,) of the centroid nearest to it in code space."""
-
-    distance: Tensor
-    nearest: Tensor
-
-
-def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> Surface:
-    """D(z) = ‖g(z) - g(c(z))‖², with g the decoder and c(z) the centroid nearest to z.
+def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """D(z) = ‖g(z) - g(c(z))‖² at each point (N,), and the class (N,) of c(z).
 
     `centroids` (K, d) and `points` (N, d) are codes; nearness is Euclidean in code space, the
     distance is summed over pixels. From Dainese, "Compressing MNIST dataset with autoencoders", V.
@@ -66,37 +51,14 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> Surfa
         return (decode(part).flatten(1) - centers[nearest]).square_().sum(1), nearest
 
     distance, nearest = zip(*in_threads(measured, points.split(BATCH)), strict=True)
-    return Surface(torch.cat(distance), torch.cat(nearest))
-
-
-def adjacent(nearest: Tensor) -> set[tuple[int, int]]:
-    """Pairs (a, b), a < b, of classes whose basins touch on a grid (rows, columns) of classes."""
-    sides = torch.cat(
-        [
-            torch.stack([nearest[:, :-1].flatten(), nearest[:, 1:].flatten()], 1),
-            torch.stack([nearest[:-1].flatten(), nearest[1:].flatten()], 1),
-        ]
-    )
-    pairs = sides[sides[:, 0] != sides[:, 1]].sort(1).values.unique(dim=0)
-    return {(a, b) for a, b in pairs.tolist()}
-
-
-def ridge_ratio(surface: Tensor, nearest: Tensor) -> float:
-    """How much steeper D is where the basin changes than inside: ratio of mean |ΔD| of neighbors.
-
-    `surface` and `nearest` are grids (rows, columns). Above 1 there are ridges between basins;
-    0/0 and a plane in one basin give NaN.
-    """
-    steps = torch.cat([surface.diff(dim=0).abs().flatten(), surface.diff(dim=1).abs().flatten()])
-    across = torch.cat([nearest.diff(dim=0).flatten(), nearest.diff(dim=1).flatten()]) != 0
-    return float(steps[across].mean() / steps[~across].mean())
+    return torch.cat(distance), torch.cat(nearest)
 
 
 @dataclass(frozen=True)
 class Plane:
     """A 2-D latent space on a square grid: codes (N, 2), centroids (K, 2), `x` and `y` (points,).
 
-    `distance` and `nearest` (points, points), a row for each y, are the `Surface` on the grid.
+    `distance` and `nearest` (points, points), a row for each y, are `distance_surface` on the grid.
     """
 
     codes: Tensor
@@ -107,33 +69,30 @@ class Plane:
     nearest: Tensor
 
     @property
-    def adjacent(self) -> set[tuple[int, int]]:
-        """Pairs of classes whose basins touch."""
-        return adjacent(self.nearest)
-
-    @property
     def ridge_ratio(self) -> float:
-        """How much steeper D is between basins than inside."""
-        return ridge_ratio(self.distance, self.nearest)
+        """Mean |ΔD| of neighbors on the grid where the basin changes, over that inside.
+
+        Above 1 there are ridges between basins; 0/0 and a plane in one basin give NaN.
+        """
+        steps = torch.cat([self.distance.diff(dim=axis).abs().flatten() for axis in (0, 1)])
+        across = torch.cat([self.nearest.diff(dim=axis).flatten() for axis in (0, 1)]) != 0
+        return float(steps[across].mean() / steps[~across].mean())
 
 
-def plane(run: Coder, images: Tensor, labels: Tensor, points: int) -> Plane:
+def plane(run: Run, images: Tensor, labels: Tensor, points: int) -> Plane:
     """The plane of a run with d = 2: its centroids' box and a fifth more on each side.
 
     `images` (N, C, H, W) and `labels` (N,) give the centroids; the grid has `points`² places.
     """
     codes = run.encode(images)
     centers = centroids(codes, labels)
-    margin = 0.2 * (centers.amax(0) - centers.amin(0))
-    x, y = (
-        torch.linspace(float(low), float(high), points)
-        for low, high in zip(centers.amin(0) - margin, centers.amax(0) + margin, strict=True)
-    )
+    low, high = centers.amin(0), centers.amax(0)
+    margin = 0.2 * (high - low)
+    ends = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
+    x, y = (torch.linspace(start, end, points) for start, end in ends)
     # x varies fastest, so that the grid has a row for each y, as plotly wants it.
-    places = torch.cartesian_prod(y, x).flip(1)
-    surface = distance_surface(run.decode, centers, places)
-    shape = (points, points)
-    return Plane(codes, centers, x, y, surface.distance.view(shape), surface.nearest.view(shape))
+    surface = distance_surface(run.decode, centers, torch.cartesian_prod(y, x).flip(1))
+    return Plane(codes, centers, x, y, *(values.view(points, points) for values in surface))
 
 
 def adjacency(planes: Sequence[Plane]) -> Tensor:
@@ -141,9 +100,10 @@ def adjacency(planes: Sequence[Plane]) -> Tensor:
     classes = len(planes[0].centroids)
     share = torch.zeros(classes, classes)
     for plane in planes:
-        for a, b in plane.adjacent:
-            share[a, b] += 1 / len(planes)
-    share += share.T.clone()
+        grid, touch = plane.nearest, torch.zeros(classes, classes, dtype=torch.bool)
+        touch[grid[:, :-1], grid[:, 1:]] = True
+        touch[grid[:-1], grid[1:]] = True
+        share += (touch | touch.T) / len(planes)
     return share.fill_diagonal_(torch.nan)
 
 
@@ -174,9 +134,8 @@ def sample_between(codes: Tensor, count: int, *, generator: Generator) -> Tensor
 def jacobian_norms(decode: Decode, codes: Tensor, step: float = 0.01) -> Tensor:
     """‖∂g/∂z‖, the Frobenius norm of the decoder's Jacobian, at each of `codes` (N, d): (N,).
 
-    How far the picture moves for a small step of the code, over all directions. Where it is the
-    same everywhere, equal distances in the code are equal distances between pictures. By central
-    differences of ± `step`.
+    Where it is the same everywhere, equal distances in the code are equal distances between
+    pictures. By central differences of ± `step`.
     """
     squares = codes.new_zeros(len(codes))
     for change in step * torch.eye(codes.shape[1], dtype=codes.dtype):
@@ -213,9 +172,7 @@ class Path:
 
 def morph(decode: Decode, start: Tensor, end: Tensor, steps: int) -> Path:
     """The straight path from code `start` (d,) to `end` (d,) in `steps` points, decoded."""
-    if steps < 2:
-        raise InvalidValue(f"steps={steps} is not allowed: must be at least 2")
-    way = torch.linspace(0, 1, steps)[:, None]
+    way = torch.linspace(0, 1, checks.whole("steps", steps, 2))[:, None]
     codes = start + way * (end - start)
     images = decode(codes)
     moved = images.diff(dim=0).flatten(1).square().mean(1).sqrt()
@@ -224,10 +181,7 @@ def morph(decode: Decode, start: Tensor, end: Tensor, steps: int) -> Path:
 
 def unevenness(decode: Decode, centroids: Tensor, steps: int) -> Tensor:
     """`Path.unevenness` of the path between every two centroids (K, d): (K, K), NaN on itself."""
-    classes = len(centroids)
-    values = torch.full((classes, classes), torch.nan)
-    for a in range(classes):
-        for b in range(a):
-            path = morph(decode, centroids[a], centroids[b], steps)
-            values[a, b] = values[b, a] = path.unevenness
+    values = torch.full((len(centroids), len(centroids)), torch.nan)
+    for b, a in combinations(range(len(centroids)), 2):
+        values[a, b] = values[b, a] = morph(decode, centroids[a], centroids[b], steps).unevenness
     return values

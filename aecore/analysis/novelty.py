@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 
 from aecore.data import as_floats, load
-from aecore.engine.measured import answers
-from aecore.engine.pool import Counter, reproducible
+from aecore.engine.measured import Asked, answers, frame
+from aecore.engine.pool import seen
 from aecore.randomness import generator
 from aecore.runs import Run
 from aecore.store.entries import Store
@@ -26,61 +26,47 @@ KNOWN = "test images"  # the name of the images that are no strangers
 OTHER = {"mnist": "Fashion-MNIST", "fashion_mnist": "MNIST"}  # the other set of the same shape
 
 
-def mirrored(images: Tensor, *, generator: Generator) -> Tensor:
-    """The images (N, C, H, W), left and right exchanged."""
-    return images.flip(3)
-
-
-def inverted(images: Tensor, *, generator: Generator) -> Tensor:
-    """1 - x: dark where the images are bright."""
-    return 1 - images
-
-
-def shuffled(images: Tensor, *, generator: Generator) -> Tensor:
+def shuffled(images: Tensor, source: Generator) -> Tensor:
     """The same pixels in another order, a different one for each image."""
     places = images[:, 0].flatten(1)
-    order = torch.rand(places.shape, generator=generator).argsort(1)[:, None]
+    order = torch.rand(places.shape, generator=source).argsort(1)[:, None]
     return images.flatten(2).gather(2, order.expand(-1, images.shape[1], -1)).view_as(images)
 
 
-def uniform_noise(images: Tensor, *, generator: Generator) -> Tensor:
-    """Every value drawn uniformly from [0, 1]."""
-    return torch.rand(images.shape, generator=generator)
-
-
-def blank(images: Tensor, *, generator: Generator) -> Tensor:
+def blank(images: Tensor, source: Generator) -> Tensor:
     """One brightness all over, drawn uniformly from [0, 1] for each image."""
-    return torch.rand(len(images), 1, 1, 1, generator=generator).expand(images.shape)
+    return torch.rand(len(images), 1, 1, 1, generator=source).expand(images.shape)
 
 
-def stripes(images: Tensor, *, generator: Generator) -> Tensor:
+def stripes(images: Tensor, source: Generator) -> Tensor:
     """Black and white stripes, upright or lying, 1 pixel to a quarter of the image wide."""
-    across, down = _bands(images, generator)
-    upright = torch.randint(2, (len(images), 1, 1, 1), generator=generator) == 1
+    across, down = _bands(images, source)
+    upright = torch.randint(2, (len(images), 1, 1, 1), generator=source) == 1
     return torch.where(upright, across, down).float().expand(images.shape)
 
 
-def checkerboard(images: Tensor, *, generator: Generator) -> Tensor:
+def checkerboard(images: Tensor, source: Generator) -> Tensor:
     """Black and white squares, 1 pixel to a quarter of the image wide."""
-    across, down = _bands(images, generator)
+    across, down = _bands(images, source)
     return (across ^ down).float().expand(images.shape)
 
 
-def _bands(images: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def _bands(images: Tensor, source: Generator) -> tuple[Tensor, Tensor]:
     """Booleans (N, 1, 1, W) and (N, 1, H, 1) that change after every so many pixels."""
     count, _, height, width = images.shape
-    size = torch.randint(1, max(2, width // 4 + 1), (count, 1, 1, 1), generator=generator)
-    start = torch.randint(2 * width, (2, count, 1, 1, 1), generator=generator)
+    size = torch.randint(1, max(2, width // 4 + 1), (count, 1, 1, 1), generator=source)
+    start = torch.randint(2 * width, (2, count, 1, 1, 1), generator=source)
     across = (torch.arange(width) + start[0]) // size % 2 == 1
     down = (torch.arange(height)[:, None] + start[1]) // size % 2 == 1
     return across, down
 
 
-KINDS: dict[str, Callable[..., Tensor]] = {
-    "mirrored": mirrored,
-    "inverted": inverted,
+# Each makes, of images (N, C, H, W) in [0, 1], as many that the network has not seen the like of.
+KINDS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
+    "mirrored": lambda images, source: images.flip(3),  # left and right exchanged
+    "inverted": lambda images, source: 1 - images,  # dark where the images are bright
     "shuffled pixels": shuffled,
-    "uniform noise": uniform_noise,
+    "uniform noise": lambda images, source: torch.rand(images.shape, generator=source),
     "blank": blank,
     "stripes": stripes,
     "checkerboard": checkerboard,
@@ -91,17 +77,12 @@ def strangers(dataset: str, count: int) -> dict[str, Tensor]:
     """Images (at most `count`, C, H, W) in [0, 1] by kind: test images first, then strangers.
 
     The strangers are all of the shape of the data set's own images: those of the other of
-    MNIST and Fashion-MNIST, where it is to be had (see `other`), and all `KINDS`. The same for
-    every run.
+    MNIST and Fashion-MNIST, where it is to be had, and all `KINDS`. The same for every run.
     """
-    known = as_floats(load(dataset).test_images[:count])
-    found = {KNOWN: known}
-    if (images := other(dataset)) is not None:
-        found[OTHER[dataset]] = as_floats(images[:count])
-    return found | {
-        name: make(known, generator=generator(0, f"strangers {name}"))
-        for name, make in KINDS.items()
-    }
+    known, far = as_floats(load(dataset).test_images[:count]), other(dataset)
+    found = {KNOWN: known} | ({} if far is None else {OTHER[dataset]: as_floats(far[:count])})
+    made = {k: make(known, generator(0, f"strangers {k}")) for k, make in KINDS.items()}
+    return found | made
 
 
 def other(dataset: str) -> Tensor | None:
@@ -109,10 +90,9 @@ def other(dataset: str) -> Tensor | None:
 
     None too where the other set can't be had: then a study goes on without it.
     """
-    if dataset not in OTHER:
-        return None
     try:
-        return load(next(name for name in DATASETS if name != dataset)).test_images
+        names = [name for name in DATASETS if dataset in OTHER and name != dataset]
+        return load(names[0]).test_images if names else None
     except DataError:
         return None
 
@@ -130,82 +110,66 @@ def errors_by_kind(
 ) -> pd.DataFrame:
     """The error of every run on every image of `strangers`, a row each.
 
-    Columns: `key`, `latent_dim`, `seed`, `kind` and `mse`, the mean over pixels.
+    Columns, after those of `measured.frame`: `kind` and `mse`, the mean over pixels; NaN for a run
+    that diverged.
     """
-    runs = list(runs)
-    kinds = [_kinds(run.spec.dataset) for run in runs]
-    asked = {"table": "novelty", "version": NOVELTY, "count": count}
-    questions = [
-        {**asked, "run": run.key, "kinds": names} for run, names in zip(runs, kinds, strict=True)
+    sets = dict.fromkeys(run.spec.dataset for run in runs)
+    names = {one: list(strangers(one, 1)) for one in sets}
+    kinds = [names[run.spec.dataset] for run in runs]
+    question = {"table": "novelty", "version": NOVELTY, "count": count}
+    asked = [
+        None
+        if run.diverged
+        else Asked({**question, "run": run.key, "kinds": k}, (run, count), count * len(k))
+        for run, k in zip(runs, kinds, strict=True)
     ]
-    label = f"showing strangers to {len(runs)} {'model' if len(runs) == 1 else 'models'}"
-    sizes = [count * len(names) for names in kinds]
-    jobs = [(run, count) for run in runs]
-    errors = answers(questions, _errors_job, jobs, sizes, label, executor, store)
-    return pd.concat(
-        [
-            pd.DataFrame({"kind": kind, "mse": of_run[kind]}).assign(
-                key=run.key, latent_dim=run.spec.latent_dim, seed=run.spec.seed
-            )
-            for run, names, of_run in zip(runs, kinds, errors, strict=True)
-            for kind in names
-        ],
-        ignore_index=True,
-    )
+    found = answers(asked, _errors, "showing strangers", executor=executor, store=store)
+    rows = []
+    for run, of, errors in zip(runs, kinds, found, strict=True):
+        none = [math.nan] * len(load(run.spec.dataset).test_images[:count])
+        rows.append([{"kind": k, "mse": e} for k in of for e in (errors or {}).get(k, none)])
+    return frame(runs, rows, ["kind", "mse"])
 
 
-def _kinds(dataset: str) -> list[str]:
-    """The names of `strangers`, in order."""
-    return [KNOWN, *([OTHER[dataset]] if other(dataset) is not None else []), *KINDS]
-
-
-def _errors_job(run: Run, count: int, counter_path: Path | None = None) -> dict[str, list[float]]:
-    counter, errors = Counter(counter_path), {}
-    with reproducible():
-        for kind, images in strangers(run.spec.dataset, count).items():
-            # Five digits are enough, and a third of what is stored.
-            errors[kind] = [float(f"{mse:.5g}") for mse in image_errors(run, images).tolist()]
-            counter.add(len(images))
-    counter.tell()
+def _errors(run: Run, count: int) -> dict[str, list[float]]:
+    errors = {}
+    for kind, images in strangers(run.spec.dataset, count).items():
+        # Five digits are enough, and a third of what is stored.
+        errors[kind] = [float(f"{mse:.5g}") for mse in image_errors(run, images).tolist()]
+        seen(len(images))
     return errors
 
 
 def detection(errors: pd.DataFrame) -> pd.DataFrame:
     """How well the error tells each kind of stranger from test images: a row a run and kind.
 
-    `errors` is a table of `errors_by_kind`. Columns: `latent_dim`, `seed`, `kind`; `auroc`, the
-    probability that a stranger's error is above a test image's, ties counting half, which is the
-    area under the receiver operating characteristic: 1 tells all apart, ½ is chance, below it
-    strangers are reconstructed better; `passed`, the share of strangers with an error no larger
-    than 95 % of the test images have.
+    `errors` is a table of `errors_by_kind`. Columns: `latent_dim`, `seed`, `kind`; `auroc`, area
+    under the receiver operating characteristic, the probability that a stranger's error is above
+    a test image's: 1 tells all apart, ½ is chance; `passed`, the share of strangers with an error
+    no larger than 95 % of the test images have. NaN where an error is.
     """
     rows = []
     for (d, seed), run in errors.groupby(["latent_dim", "seed"]):
         known = run.loc[run["kind"] == KNOWN, "mse"].to_numpy()
-        threshold = np.quantile(known, 0.95)
         for kind, strange in run[run["kind"] != KNOWN].groupby("kind", sort=False)["mse"]:
             truth = np.repeat([0, 1], [len(known), len(strange)])
-            auroc = roc_auc_score(truth, np.concatenate([known, strange]))
-            passed = float((strange <= threshold).mean())
-            rows.append(
-                {"latent_dim": d, "seed": seed, "kind": kind, "auroc": auroc, "passed": passed}
-            )
-    return pd.DataFrame(rows)
+            both, auroc, passed = np.concatenate([known, strange]), math.nan, math.nan
+            if not np.isnan(both).any():
+                auroc = roc_auc_score(truth, both)
+                passed = float((strange <= np.quantile(known, 0.95)).mean())
+            rows.append([d, seed, kind, auroc, passed])
+    return pd.DataFrame(rows, columns=["latent_dim", "seed", "kind", "auroc", "passed"])
 
 
 def blank_errors(runs: Sequence[Run], levels: Sequence[float]) -> pd.DataFrame:
-    """The error on blank images: `latent_dim`, `seed`, `brightness` in [0, 1], `mse`."""
-    rows = []
+    """The error on blank images, after the columns of `measured.frame`: `brightness` and `mse`.
+
+    The `levels` of brightness are in [0, 1]; `mse` is NaN for a run that diverged.
+    """
+    blanks, rows = torch.tensor(levels, dtype=torch.float32)[:, None, None, None], []
     for run in runs:
-        images = torch.tensor(levels, dtype=torch.float32)[:, None, None, None]
-        errors = image_errors(run, images.expand(-1, *run.image_shape))
-        rows += [
-            {
-                "latent_dim": run.spec.latent_dim,
-                "seed": run.spec.seed,
-                "brightness": level,
-                "mse": mse,
-            }
-            for level, mse in zip(levels, errors.tolist(), strict=True)
-        ]
-    return pd.DataFrame(rows)
+        errors = [math.nan] * len(levels)
+        if not run.diverged:
+            errors = image_errors(run, blanks.expand(-1, *run.image_shape)).tolist()
+        rows.append([{"brightness": b, "mse": e} for b, e in zip(levels, errors, strict=True)])
+    return frame(runs, rows, ["brightness", "mse"])

@@ -5,21 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
+from aecore import checks
 from aecore.analysis import latent
-from aecore.analysis.errors import mean_squared_error
-from aecore.checks import InvalidValue
+from aecore.analysis.errors import mean_squared_error, principal_components
 from aecore.corruption import GaussianNoise, corrupt
 from aecore.data import as_floats, load, one_of_each
-from aecore.engine.measured import answers
-from aecore.engine.pool import Counter, reproducible
-from aecore.page.show import spread
+from aecore.engine.measured import frame, of_runs
 from aecore.randomness import generator
 from aecore.runs import Run
 from aecore.store.entries import Store
@@ -55,62 +51,29 @@ def regularity(
 ) -> pd.DataFrame:
     """Numbers for how regular the latent space of each run is, a row each.
 
-    Columns: `key`, `architecture`, `latent_dim`, `seed`; `mse` on the test images; `active_units`;
-    `slope_variation`, standard deviation over mean of `latent.jacobian_norms` at places between
-    the codes of test images; `code_shift`, how far Gaussian noise of σ = `NOISE` moves a code over
-    how far apart the codes of two images are, by root mean squares; `unevenness` and
-    `image_unevenness`, means over all pairs of class centroids and of one test image a class, of
-    paths of `steps` pictures; `ridge_ratio` on a grid of `points`², with d = 2 only; `precision`
-    and `recall`, by `coarse` shapes, of pictures drawn from N(0, I) for a variational autoencoder,
-    from a normal distribution fitted to the codes for the others; `box_precision` and `box_recall`
-    of pictures drawn from the box around the centroids.
+    Columns, after those of `measured.frame`, are those of `MEASURED`: `slope_variation` is standard
+    deviation over mean of `latent.jacobian_norms` between the codes of test images; `code_shift`
+    how far Gaussian noise of σ = `NOISE` moves a code over how far two images' codes are apart, by
+    root mean squares; both kinds of unevenness means over all pairs of class centroids, or of one
+    test image a class, on paths of `steps` pictures; `ridge_ratio` of a grid of `points`², only
+    with d = 2. Pictures are drawn from N(0, I) for a variational autoencoder, from a normal
+    distribution fitted to the codes for the others, or from the box around the centroids.
     """
-    runs = list(runs)
-    asked = {"table": "regularity", "version": REGULARITY, "steps": steps, "points": points}
-    questions = [{**asked, "run": run.key} for run in runs]
-    jobs = [(run, steps, points) for run in runs]
-    label = f"measuring {len(runs)} {'model' if len(runs) == 1 else 'models'}"
-    rows = answers(
-        questions, _row_job, jobs, [1] * len(runs), label, executor, store, unit="models"
-    )
-    return pd.DataFrame(
-        [
-            {
-                "key": run.key,
-                "architecture": run.spec.architecture,
-                "latent_dim": run.spec.latent_dim,
-                "seed": run.spec.seed,
-                **{name: math.nan if row[name] is None else row[name] for name in MEASURED},
-            }
-            for run, row in zip(runs, rows, strict=True)
-        ]
-    )
+    how = {"unit": "models", "executor": executor, "store": store, "steps": steps, "points": points}
+    found = of_runs("regularity", REGULARITY, measure, runs, "measuring models", **how)
+    return frame(runs, found, list(MEASURED))
 
 
 def comparison(measured: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
-    """Tables of `regularity`, by name and latent dimension, as one of text.
+    """Tables of `regularity`, by name and latent dimension, as one: a row for each measure.
 
-    A row for each measure and a column for each table; cells are mean ± standard deviation over
-    seeds, empty where nothing could be measured.
+    A column for each table; a cell is the list of the measure's values, one a seed.
     """
     columns = {
-        f"{name}, d = {d}": [
-            spread(rows[measure], 4 if measure == "mse" else 2) for measure in MEASURED
-        ]
+        f"{name}, d = {d}": [rows[measure].tolist() for measure in MEASURED]
         for (name, d), rows in measured.items()
     }
     return pd.DataFrame(columns, index=pd.Index(MEASURED.values(), name="measure"))
-
-
-def _row_job(
-    run: Run, steps: int, points: int, counter_path: Path | None = None
-) -> dict[str, float | None]:
-    with reproducible():
-        row = measure(run, steps, points)
-    counter = Counter(counter_path)
-    counter.add(1)
-    counter.tell()
-    return {name: value if math.isfinite(value) else None for name, value in row.items()}
 
 
 def measure(run: Run, steps: int, points: int) -> dict[str, float]:
@@ -118,39 +81,28 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
     data = load(run.spec.dataset)
     images, labels = data.test_images, data.test_labels
     codes = run.encode(images)
-    centers = latent.centroids(codes, labels)
+    centers, some = latent.centroids(codes, labels), codes[one_of_each(labels)]
     between = latent.sample_between(codes, SLOPES, generator=generator(0, "between"))
     slopes = latent.jacobian_norms(run.decode, between)
-    normal = generator(0, "normal")
-    drawn = (
-        torch.randn(DRAWS, codes.shape[1], generator=normal)
-        if run.spec.architecture == "vae"
-        else latent.sample_normal(codes, DRAWS, generator=normal)
-    )
+    drawn = latent.sample_normal(codes, DRAWS, generator=generator(0, "normal"))
+    if run.spec.architecture == "vae":
+        drawn = torch.randn(drawn.shape, generator=generator(0, "normal"))
     boxed = latent.sample_box(centers, DRAWS, generator=generator(0, "box"))
     real = as_floats(images[:DRAWS])
     moved = run.encode(corrupt(real, GaussianNoise(NOISE))) - codes[:DRAWS]
-    shapes, of_drawn, of_boxed = coarse(real, run.decode(drawn), run.decode(boxed))
-    precision, recall = precision_and_recall(shapes, of_drawn)
-    box_precision, box_recall = precision_and_recall(shapes, of_boxed)
-    some = codes[one_of_each(labels)]
+    shapes, *others = coarse(real, run.decode(drawn), run.decode(boxed))
+    shares = [share for other in others for share in precision_and_recall(shapes, other)]
+    flat = codes.shape[1] == 2
     return {
         "mse": mean_squared_error(run, images),
-        "active_units": latent.active_units(codes),
         "slope_variation": float(slopes.std() / slopes.mean()),
         # Two codes drawn at random are √2 times as far apart as each is from the mean code.
         "code_shift": math.sqrt(moved.square().sum(1).mean() / codes.var(0).sum() / 2),
         "unevenness": float(latent.unevenness(run.decode, centers, steps).nanmean()),
         "image_unevenness": float(latent.unevenness(run.decode, some, steps).nanmean()),
-        "ridge_ratio": (
-            latent.plane(run, images, labels, points).ridge_ratio
-            if codes.shape[1] == 2
-            else math.nan
-        ),
-        "precision": precision,
-        "recall": recall,
-        "box_precision": box_precision,
-        "box_recall": box_recall,
+        "ridge_ratio": latent.plane(run, images, labels, points).ridge_ratio if flat else math.nan,
+        **dict(zip(("precision", "recall", "box_precision", "box_recall"), shares, strict=True)),
+        "active_units": latent.active_units(codes),
     }
 
 
@@ -159,30 +111,24 @@ def coarse(images: Tensor, *others: Tensor) -> list[Tensor]:
 
     By all pixels a blurred picture would be near every other.
     """
-    pca = PCA(min(COMPONENTS, len(images)), svd_solver="covariance_eigh").fit(
-        images.flatten(1).numpy()
-    )
-    parts = [pca.transform(pictures.flatten(1).numpy()) for pictures in (images, *others)]
-    return [torch.from_numpy(part) for part in parts]
+    rows = [pictures.flatten(1).numpy() for pictures in (images, *others)]
+    pca = principal_components(rows[0], COMPONENTS)
+    return [torch.from_numpy(pca.transform(part)) for part in rows]
 
 
 def precision_and_recall(real: Tensor, drawn: Tensor, k: int = 3) -> tuple[float, float]:
     """Share of `drawn` pictures that lie among `real` ones, and of real ones among the drawn.
 
     A picture lies among others if it is no farther from one of them than that one is from its
-    `k`-th nearest fellow, by Euclidean distance (Kynkäänniemi et al. 2019, eq. 1 and 2; they
-    compare features of a network). Takes (N, …) and (M, …); raises `InvalidValue` for k fellows
-    that are not there.
+    `k`-th nearest fellow, by Euclidean distance (Kynkäänniemi et al. 2019, eq. 1 and 2, of
+    features). Takes (N, …) and (M, …); raises `InvalidValue` for k fellows that are not there.
     """
-    if not 1 <= k < min(len(real), len(drawn)):
-        most = min(len(real), len(drawn)) - 1
-        raise InvalidValue(f"k={k} is not allowed: must be at least 1 and at most {most}")
+    checks.whole("k", k, 1, min(len(real), len(drawn)) - 1)
     real, drawn = real.flatten(1), drawn.flatten(1)
 
     def reach(images: Tensor) -> Tensor:
         return torch.cdist(images, images).kthvalue(k + 1).values  # the nearest is itself
 
     apart = torch.cdist(real, drawn)
-    precision = (apart <= reach(real)[:, None]).any(0)
-    recall = (apart <= reach(drawn)[None]).any(1)
-    return float(precision.float().mean()), float(recall.float().mean())
+    inside = (apart <= reach(real)[:, None]).any(0), (apart <= reach(drawn)).any(1)
+    return tuple(float(one.float().mean()) for one in inside)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from aecore import corruption
+from aecore.corruption import to_dict
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.spec import digest
 from aecore.store.entries import Store
@@ -22,13 +23,18 @@ from aecore.store.entries import Store
 class Asked:
     """A `question`, plain data that decides its answer, and the arguments that answer it.
 
-    The question's `table` says what kind it is, its `version` goes up when the computation
-    changes. `size` is how many images (or what the unit is) will be looked at, for the progress.
+    Its `table` says what kind it is, its `version` goes up when the computation changes. `size`
+    is how many images (or what the unit is) will be looked at, for the progress.
     """
 
     question: Mapping[str, Any]
     arguments: tuple
     size: int = 1
+
+    @cached_property
+    def key(self) -> str:
+        """The name of the answer in the store."""
+        return digest(_plain(self.question))
 
 
 def answers(
@@ -42,26 +48,24 @@ def answers(
     """The answer to each of `asked`: read from the store, or computed on all cores and stored.
 
     An answer is `function(*arguments)`, on one thread: numbers, texts, lists, dicts and NumPy
-    arrays (which come back as lists), with NaN where there is none. Nothing is asked for None, and
-    None is its answer. `pool.seen(images)` within the function moves the progress on. Raises
-    `StoreError` before anything is computed.
+    arrays (they come back as lists), with NaN where there is none. None is the answer to None.
+    `pool.seen(images)` within the function moves the progress on. Raises `StoreError` before
+    anything is computed.
     """
     store = store or Store()
-    keys = [None if one is None else digest(_plain(one.question)) for one in asked]
-    wanted = {key: one for key, one in zip(keys, asked, strict=True) if key is not None}
+    wanted = {one.key: one for one in asked if one is not None}
     entries = {key: store.read("table", key) for key in wanted}
-    found = {key: entry.document["answer"] for key, entry in entries.items() if entry is not None}
-    missing = [key for key in wanted if key not in found]
+    # A document of another form, as the first versions stored a few, is as good as none.
+    found = {k: e.document["answer"] for k, e in entries.items() if e and "answer" in e.document}
+    missing = [one for key, one in wanted.items() if key not in found]
     if missing:
         store.check_writable()
-        jobs = [(function, wanted[key].arguments, wanted[key].size) for key in missing]
-        sizes = [wanted[key].size for key in missing]
+        jobs, sizes = [(function, one) for one in missing], [one.size for one in missing]
         for number, answer in run_jobs(_job, jobs, sizes, label, executor, unit):
-            key = missing[number]
-            document = {"question": _plain(wanted[key].question), "answer": answer}
-            store.write("table", key, document, {})
-            found[key] = answer
-    return [None if key is None else _numbers(found[key]) for key in keys]
+            one = missing[number]
+            store.write("table", one.key, {"question": _plain(one.question), "answer": answer}, {})
+            found[one.key] = answer
+    return [None if one is None else _numbers(found[one.key]) for one in asked]
 
 
 def of_runs(
@@ -80,14 +84,9 @@ def of_runs(
 
     The settings, corruptions among them, are part of the question.
     """
+    question, given = {"table": table, "version": version, **settings}, tuple(settings.values())
     asked = [
-        None
-        if run.diverged
-        else Asked(
-            {"table": table, "version": version, **settings, "run": run.key},
-            (run, *settings.values()),
-            size(run),
-        )
+        None if run.diverged else Asked({**question, "run": run.key}, (run, *given), size(run))
         for run in runs
     ]
     return answers(asked, function, label, unit, executor, store)
@@ -96,40 +95,30 @@ def of_runs(
 def frame(runs: Sequence[Any], found: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
     """A tidy table of what `of_runs` found: `key`, `architecture`, `latent_dim`, `seed`, `columns`.
 
-    What is found of a run is a dict or, for several rows, a list of them. A diverged run keeps a
-    row, with NaN in all of `columns`.
+    What is found of a run is a dict or, for several rows, a list of them. A diverged run, of which
+    None is found, keeps a row, with NaN in all of `columns`.
     """
     rows = []
     for run, answer in zip(runs, found, strict=True):
-        spec = run.spec
-        own = {"key": run.key, "architecture": spec.architecture}
-        own |= {"latent_dim": spec.latent_dim, "seed": spec.seed}
-        several = answer if isinstance(answer, list) else [answer or dict.fromkeys(columns)]
-        rows += [{**own, **{name: row.get(name, math.nan) for name in columns}} for row in several]
+        own = [run.key, run.spec.architecture, run.spec.latent_dim, run.spec.seed]
+        several = answer if isinstance(answer, list) else [answer or {}]
+        rows += [[*own, *(_numbers(row.get(name)) for name in columns)] for row in several]
     return pd.DataFrame(rows, columns=["key", "architecture", "latent_dim", "seed", *columns])
 
 
-def _job(
-    function: Callable[..., Any], arguments: tuple, size: int, counter_path: Path | None = None
-) -> Any:
-    with Counter(counter_path) as counter, reproducible():
-        answer = function(*arguments)
-    counter.add(size - counter.images)
+def _job(function: Callable[..., Any], one: Asked, counter_path: Path | None = None) -> Any:
+    counter = Counter(counter_path)
+    with reproducible():
+        answer = function(*one.arguments)
+    counter.add(one.size - counter.images)
     counter.tell()
     return _plain(answer)
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON can hold it: None for NaN and infinities, corruptions as dicts."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, corruption.Corruption):
-        return corruption.to_dict(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """`value` as JSON holds it: None for NaN and infinities, dicts for corruptions."""
+    text = json.dumps(value, default=lambda x: x.tolist() if hasattr(x, "tolist") else to_dict(x))
+    return json.loads(text, parse_constant=lambda name: None)
 
 
 def _numbers(value: Any) -> Any:

@@ -9,18 +9,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any
 
 import loky
 import torch
@@ -34,19 +27,13 @@ POLL = 0.3  # seconds between two looks at the workers
 
 
 class Counter:
-    """How many images a job has seen, told to whoever polls the file at `path`."""
+    """How many images the job of this thread has seen, told to whoever polls the file at `path`."""
 
-    current: ClassVar[Counter | None] = None  # of the job that this process is at
+    latest = threading.local()
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.images, self.told = path, 0, 0
-
-    def __enter__(self) -> Counter:
-        Counter.current = self
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        Counter.current = None
+        Counter.latest.counter = self
 
     def add(self, images: int) -> None:
         """Count `images` more and tell it now and then."""
@@ -62,9 +49,9 @@ class Counter:
 
 
 def seen(images: int) -> None:
-    """Count so many images for the job that calls this, if it is one."""
-    if Counter.current is not None:
-        Counter.current.add(images)
+    """Count so many images for the job whose thread calls this, if it is one."""
+    if counter := getattr(Counter.latest, "counter", None):
+        counter.add(images)
 
 
 def in_threads(function: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any]:
@@ -72,9 +59,8 @@ def in_threads(function: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any
 
     So the result does not depend on their number, and memory stays small and warm.
     """
-    if torch.get_num_threads() == 1:
-        return list(map(function, parts))
-    return list(_threads(torch.get_num_threads()).map(function, parts))
+    count = torch.get_num_threads()
+    return list(map(function, parts) if count == 1 else _threads(count).map(function, parts))
 
 
 @functools.cache
@@ -97,45 +83,42 @@ def run_jobs(
     fail, the others are still finished, then the first error is raised. Ctrl-C stops the workers
     at once.
     """
-    own = executor is None
-    executor = executor or loky.get_reusable_executor(
+    pool = executor or loky.get_reusable_executor(
         loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(),)
     )
-    order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
-    error = None
-    with TemporaryDirectory() as folder, _bar(label, sum(sizes), unit) as bar:
-        counters = [Path(folder) / str(number) for number in range(len(jobs))]
-        futures: dict[Future, int] = {
-            executor.submit(function, *jobs[number], counters[number]): number for number in order
-        }
-        seen, pending, stopped = [0] * len(jobs), set(futures), True
+    progress = {"total": sum(sizes), "desc": label, "unit": f" {unit}", "unit_scale": True}
+    errors, counts = [], [0] * len(jobs)
+    with TemporaryDirectory() as folder, tqdm(**progress, file=sys.stderr) as bar:
+        paths = [Path(folder) / str(number) for number in range(len(jobs))]
+        order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
+        numbers = {pool.submit(function, *jobs[n], paths[n]): n for n in order}
+        pending = set(numbers)
         try:
             while pending:
                 done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
-                for future in pending:
-                    seen[futures[future]] = _read(counters[futures[future]])
-                for future in done:
-                    number = futures[future]
-                    seen[number] = _read(counters[number]) or sizes[number]
-                    bar.total -= sizes[number] - seen[number]  # it stopped early
-                bar.set_postfix_str(
-                    f"{len(jobs) - len(pending)} of {len(jobs)} done", refresh=False
-                )
-                bar.update(sum(seen) - bar.n)
+                for future in done | pending:
+                    n = numbers[future]
+                    with suppress(FileNotFoundError, ValueError):  # nothing told, or half of it
+                        counts[n] = int(paths[n].read_text())
+                    if future in done:
+                        counts[n] = counts[n] or sizes[n]
+                        bar.total -= sizes[n] - counts[n]  # it stopped early
+                bar.set_postfix_str(f"{len(jobs) - len(pending)} of {len(jobs)} done", False)
+                bar.update(sum(counts) - bar.n)
                 for future in done:
                     problem = CancelledError() if future.cancelled() else future.exception()
                     if problem is None:
-                        yield futures[future], future.result()
-                    error = error or problem
-            stopped = False
-        finally:
-            if stopped:
-                for future in pending:
-                    future.cancel()
-                if own:
-                    executor.shutdown(wait=True, kill_workers=True)
-    if error is not None:
-        raise error
+                        yield numbers[future], future.result()
+                    else:
+                        errors.append(problem)
+        except BaseException:  # Ctrl-C, or nobody wants the rest
+            for future in pending:
+                future.cancel()
+            if executor is None:
+                pool.shutdown(wait=True, kill_workers=True)
+            raise
+    if errors:
+        raise errors[0]
 
 
 def _end_with(parent: int) -> None:
@@ -147,17 +130,6 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _bar(label: str, total: int, unit: str) -> tqdm:
-    return tqdm(total=total, desc=label, unit=f" {unit}", unit_scale=True, file=sys.stderr)
-
-
-def _read(path: Path) -> int:
-    try:
-        return int(path.read_text() or 0)
-    except FileNotFoundError:
-        return 0
 
 
 @contextmanager
