@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 Check = Callable[[str, object], Any]  # of a name and a value
@@ -77,27 +75,6 @@ def optional(name: str, value: object, check: Check) -> Any:
         return None if value is None else check(name, value)
     except InvalidValue as error:
         raise InvalidValue(f"{error}, or None") from None
-
-
-def folder(name: str, value: object) -> Path:
-    """`value` as the path of a folder that can be written, or made; nothing is made here.
-
-    Raises `InvalidValue` for what is no path, or where the first folder above that is there is no
-    folder or not to be written.
-    """
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise InvalidValue.of(name, value, "the path of a folder")
-    path = Path(value).expanduser()
-    try:
-        there = next(place for place in (path, *path.absolute().parents) if place.exists())
-        reason = "" if there.is_dir() else f"{there} is no folder"
-        if not reason and not os.access(there, os.W_OK | os.X_OK):
-            reason = f"{there} can't be written"
-    except OSError as error:
-        reason = error.strerror
-    if reason:
-        raise InvalidValue.of(name, value, f"the path of a folder that can be written ({reason})")
-    return path
 
 
 def field(default: Any, check: Check, *arguments: Any, **limits: Any) -> Any:

@@ -1,107 +1,157 @@
-"""What a notebook states: its answer, its claims, and the reports' figures beside ours."""
+"""What a notebook states: its answer, its claims, and the reports' experiments beside ours."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from aecore import checks
-from aecore.checks import InvalidValue
-from aecore.page.markup import caption_of, escape, put
 from aecore.page.reports import EXPERIMENTS
+from aecore.page.show import caption_of, escape, put, spread
 
 ANSWER = "application/vnd.aecore.answer+json"
-
-
 CLAIM = "application/vnd.aecore.claim+json"
-
-
 REPLICATION = "application/vnd.aecore.replication+json"
 
-
 HARDLY = 50_000  # training images, with repetition, below which a network shows nothing
-
-
 VERDICTS = {
     True: ("holds", "✓ agrees"),
     False: ("fails", "✗ differs"),
     None: ("open", "○ too small to say"),
 }
+HOLDS = {
+    True: ("holds", "✓ holds"),
+    False: ("fails", "✗ does not hold"),
+    None: ("open", "○ too small to say"),
+}
+
+Measured = Mapping[str, Iterable[float] | float | str]
+Parts = Mapping[str, bool | None]
 
 
 def answer(text: str) -> None:
     """Displays the section's answer in one sentence; the book's first page repeats it."""
-    put(
-        {
-            ANSWER: {"text": text},
-            "text/html": f'<div class="aecore-answer"><p>{escape(text)}</p></div>',
-            "text/plain": text,
-        }
-    )
+    markup = f'<div class="aecore-answer"><p>{escape(text)}</p></div>'
+    put(markup, text, **{ANSWER: {"text": text}})
 
 
-def claim(name: str, text: str, holds: bool, report: str | None = None) -> None:
+def claim(
+    name: str, text: str, holds: bool | None, report: str | None = None, runs: Iterable[Any] = ()
+) -> None:
     """Displays a statement of the prose beside whether the results bear it out.
 
-    `name` is the claim's handle, unique within the notebook. With `report`, an experiment's id
-    such as "A3", the statement is that report's. In the paper profile a claim of ours that does
-    not hold fails the book; for one of a report it is a result.
+    `name` is the claim's handle, unique within the notebook. In the paper profile a claim of ours
+    that does not hold fails the book. With `report`, an experiment's id such as "A3", the
+    statement is that report's, and whether it holds is a result: on `runs` of other data than
+    MNIST nothing is displayed, and of networks that are hardly trained nothing is said.
     """
-    holds = bool(holds)
-    mark, verdict = ("✓", "holds") if holds else ("✗", "does not hold")
-    kind = "holds" if holds else "fails"
-    said = f"Report {_known(report)[0]}: {text}" if report else text
+    holds = None if holds is None else bool(holds)
+    if report:
+        text = f"Report {_known(report)[0]}: {text}"
+        if _of_other_data(runs := list(runs)):
+            return
+        holds = None if _hardly_trained(runs) else holds
+    kind, verdict = HOLDS[holds]
     put(
-        {
-            CLAIM: {"name": name, "text": said, "holds": holds, "report": report},
-            "text/html": f'<div class="aecore-claim {kind}"><span class="verdict">{mark} {verdict}'
-            f"</span> {escape(said)}</div>",
-            "text/plain": f"{mark} {verdict}: {said}",
-        }
+        f'<div class="aecore-claim {kind}"><span class="verdict">{verdict}</span> '
+        f"{escape(text)}</div>",
+        f"{verdict}: {text}",
+        **{CLAIM: {"name": name, "text": text, "holds": holds, "report": report}},
     )
 
 
-def replication(
-    experiment: str, measured: str, agrees: bool | None, *, why: str = "", runs: Iterable[Any] = ()
+def replicate(
+    experiment: str,
+    measured: Measured,
+    holds: Parts | None = None,
+    *,
+    within: float | None = None,
+    unlike: str = "",
+    lacks: str = "",
+    why: str = "",
+    runs: Iterable[Any] = (),
 ) -> None:
     """Displays what we measure beside what a report did; the book's scoreboard repeats it.
 
-    `experiment` is its id, such as "A2"; `measured` our figures, mean ± standard deviation over
-    the seeds of `runs`; `agrees` None where the profile is too small to say. `why` says what
-    differs, and is needed unless it agrees. Raises `InvalidValue` without it or for an unknown id.
-    The reports are about MNIST: for runs on other data it displays nothing. Networks that are
-    hardly trained (fewer than `HARDLY` images seen) agree and differ with nothing.
+    `experiment` is its id, such as "A2". `measured` maps what was measured to a text or to
+    numbers, one a seed, of which mean ± standard deviation are shown; those that are among the
+    experiment's figures are compared with it, by its own tolerance or `within`. `holds` says of
+    what was reported in words whether it is found again, None where that is open. `unlike` is what
+    makes the runs another experiment: then nothing is said. `lacks` is what they fall short of:
+    then only a difference is left open. `why` is a remark. On `runs` of other data than MNIST
+    nothing is displayed, and networks that are hardly trained agree and differ with nothing.
     """
-    runs, known = list(runs), EXPERIMENTS[_known(experiment)]
-    if any(run.spec.dataset != "mnist" for run in runs):
+    known, runs = EXPERIMENTS[_known(experiment)], list(runs)
+    if _of_other_data(runs):
         return
-    seen = [len(run.history) * (run.spec.train_images or HARDLY) for run in runs]
-    if seen and max(seen) < HARDLY:
-        agrees, why = None, f"The networks have seen {max(seen):,} images at most."
-    if agrees is not None:
-        agrees = bool(agrees)
-    if not agrees and not why:
-        raise InvalidValue(f"{experiment}: why='' is not allowed: must say why it does not agree")
+    parts = {**_compared(experiment, measured, within), **(holds or {})}
+    agrees, reason = _verdict(parts, unlike or _hardly_trained(runs), lacks)
+    reason = "; ".join(filter(None, (reason, why)))
+    here = "; ".join(filter(None, (_said(name, values) for name, values in measured.items())))
     kind, verdict = VERDICTS[agrees]
-    reason = f' <span class="why">{escape(why)}</span>' if why else ""
+    record = {
+        "experiment": experiment,
+        "measured": here,
+        "agrees": agrees,
+        "why": reason,
+        "seeds": len({run.spec.seed for run in runs}),
+        "devices": list(dict.fromkeys(str(run.provenance["device"]) for run in runs)),
+    }
     put(
-        {
-            REPLICATION: {
-                "experiment": experiment,
-                "measured": measured,
-                "agrees": agrees,
-                "why": why,
-                "seeds": len({run.spec.seed for run in runs}),
-                "devices": list(dict.fromkeys(str(run.provenance["device"]) for run in runs)),
-            },
-            "text/html": f'<div class="aecore-claim {kind}"><span class="verdict">{verdict}</span> '
-            f"<strong>{experiment}</strong> {escape(known.done)}. "
-            f"<strong>Reported:</strong> {escape(known.found)}. "
-            f"<strong>Here:</strong> {escape(measured)}.{reason}</div>",
-            "text/plain": f"{verdict}: {experiment}: reported {known.found}; here {measured}",
-        }
+        f'<div class="aecore-claim {kind}"><span class="verdict">{verdict}</span> '
+        f"<strong>{experiment}</strong> {escape(known.done)}. "
+        f"<strong>Reported:</strong> {escape(known.found)}. "
+        f'<strong>Here:</strong> {escape(here)}. <span class="why">{escape(reason)}</span></div>',
+        f"{verdict}: {experiment}: reported {known.found}; here {here}",
+        **{REPLICATION: record},
     )
     caption_of("", runs)
+
+
+def _compared(experiment: str, measured: Measured, within: float | None) -> dict[str, bool | None]:
+    """Whether each of the experiment's figures that were measured agrees with ours."""
+    known, parts = EXPERIMENTS[experiment], {}
+    for name in known.figures:
+        if name in measured and not isinstance(measured[name], str):
+            mean = float(np.mean(np.ravel(measured[name])))
+            parts[f"{name} ({known.figures[name]:g})"] = known.agrees(name, mean, within)
+    return {name: agrees for name, agrees in parts.items() if agrees is not None}
+
+
+def _verdict(parts: Parts, unlike: str, lacks: str) -> tuple[bool | None, str]:
+    """Whether every part of a reported result is found again, and, unless it is, why not."""
+    if unlike:
+        return None, unlike
+    missed = [name for name, holds in parts.items() if holds is not None and not holds]
+    still_open = [name for name, holds in parts.items() if holds is None]
+    if not missed and not still_open:
+        return True, ""
+    why = [lacks] if lacks else []
+    why += [f"not found again: {', '.join(missed)}"] if missed else []
+    why += [f"still open: {', '.join(still_open)}"] if still_open else []
+    return False if missed and not lacks else None, "; ".join(why)
+
+
+def _said(name: str, values: Iterable[float] | float | str) -> str:
+    if not isinstance(values, str):
+        numbers = np.ravel(list(values) if isinstance(values, Iterable) else values)
+        size = np.nanmax(np.abs(numbers), initial=0)
+        values = spread(numbers, "{:.4f}" if size < 1 else "{:.2f}" if size < 100 else "{:.1f}")
+    return f"{name} {values}".strip()
 
 
 def _known(experiment: str) -> str:
     """`experiment` if it is one of the reports'; raises `InvalidValue` otherwise."""
     return checks.choice("experiment", experiment, tuple(EXPERIMENTS))
+
+
+def _of_other_data(runs: list[Any]) -> bool:
+    return any(run.spec.dataset != "mnist" for run in runs)
+
+
+def _hardly_trained(runs: list[Any]) -> str:
+    seen = [len(run.history) * (run.spec.train_images or HARDLY) for run in runs]
+    hardly = seen and max(seen) < HARDLY
+    return f"the networks have seen {max(seen):,} images at most" if hardly else ""

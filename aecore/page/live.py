@@ -1,5 +1,7 @@
 """What the reader of a page plays with: images behind points, the morphing player, neighbors."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import math
@@ -8,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from aecore.page.markup import caption_of, encoded, put, script
+from aecore.models import FAMILIES
+from aecore.page.show import caption_of, picture, put, script
 
 
 def image_sheet(images: Any) -> str:
@@ -22,18 +25,17 @@ def image_sheet(images: Any) -> str:
     blank = np.zeros((columns * math.ceil(count / columns), *images.shape[1:]), dtype=np.float32)
     blank[:count] = images
     rows = [np.concatenate(list(row), axis=2) for row in np.split(blank, len(blank) // columns)]
-    pixels = np.concatenate(rows, axis=1)  # (C, rows · H, columns · W)
     # A little loss halves the page for pictures with gray tones.
-    content = encoded(pixels, "WEBP", quality=75)
+    content = picture(np.concatenate(rows, axis=1), "WEBP", quality=75)
     name = hashlib.sha256(content.encode()).hexdigest()[:12]
     sizes = {"columns": columns, "width": width, "height": height}
     sheet = script("aecore-sheet", {"name": name, **sizes, "source": content})
-    put({"text/html": sheet, "text/plain": f"{count} images for the figures below"})
+    put(sheet, f"{count} images for the figures below")
     return name
 
 
 def morph_player(
-    decoder: Mapping[str, Any],
+    decoder: Mapping[str, Any] | None,
     points: Mapping[str, Sequence[float]],
     steps: int,
     caption: str,
@@ -42,19 +44,15 @@ def morph_player(
     """Displays a player of straight paths in code space, from any of `points` to any other.
 
     `points` maps a label to a code of the decoder's latent dimension. The page decodes each of the
-    `steps` images itself and draws how far each step moves the picture
-    (root mean square over pixels).
+    `steps` images itself and draws how far each step moves the picture (root mean square over
+    pixels). Where the page has no form of the `decoder`, it says so.
     """
+    if decoder is None:
+        put('<p class="aecore-static">No player: pages can\'t run this network.</p>', "no player")
+        return
     codes = {str(label): [float(value) for value in code] for label, code in points.items()}
-    note = "The morphing player is live in the book."
     player = script("aecore-data", {"points": codes, "steps": int(steps)})
-    put(
-        {
-            "text/html": f'<figure class="aecore-morph"><p class="aecore-static">{note}</p>'
-            f"{player}{script('aecore-decoder', decoder)}</figure>",
-            "text/plain": note,
-        }
-    )
+    _put_live("morph", "The morphing player", player + script("aecore-decoder", decoder))
     caption_of(caption, runs)
 
 
@@ -73,42 +71,40 @@ def neighbor_picker(
     after the first marks which of its images are in the first too.
     """
     every = [np.ravel(found) for found in (queries, *rows.values())]
-    used = np.unique(np.concatenate(every)).tolist()
-    place = {number: n for n, number in enumerate(used)}
-    note = "The picker of neighbors is live in the book."
-    data = {
-        "sheet": image_sheet(images[used]),
-        "labels": [int(labels[number]) for number in used],
-        "queries": [place[int(number)] for number in queries],
-        "rows": {
-            name: [[place[int(number)] for number in found] for found in neighbors]
-            for name, neighbors in rows.items()
-        },
+    used = np.unique(np.concatenate(every))
+    places = {
+        name: np.searchsorted(used, np.asarray(found)).tolist() for name, found in rows.items()
     }
-    put(
-        {
-            "text/html": f'<figure class="aecore-neighbors"><p class="aecore-static">{note}</p>'
-            f"{script('aecore-data', data)}</figure>",
-            "text/plain": note,
-        }
-    )
+    data = {
+        "sheet": image_sheet(images[used.tolist()]),
+        "labels": [int(labels[number]) for number in used],
+        "queries": np.searchsorted(used, np.asarray(queries)).tolist(),
+        "rows": places,
+    }
+    _put_live("neighbors", "The picker of neighbors", script("aecore-data", data))
     caption_of(caption, runs)
 
 
-def decoder_payload(model: Any) -> dict[str, Any]:
-    """The model's decoder as JSON: layers in order, weights as base64 of little-endian float32.
+def _put_live(kind: str, what: str, scripts: str) -> None:
+    note = f"{what} is live in the book."
+    put(
+        f'<figure class="aecore-{kind}"><p class="aecore-static">{note}</p>{scripts}</figure>', note
+    )
 
-    `model.decoder` holds linear and then transposed convolution layers; between them stand ReLUs
-    and, before the first convolution, a reshape to `model.smallest`; a sigmoid ends it. Raises
-    `TypeError` for any other network.
+
+def decoder(run: Any) -> dict[str, Any] | None:
+    """The run's decoder as JSON: layers in order, weights as base64 of little-endian float32.
+
+    Linear and then transposed convolution layers; between them stand ReLUs and, before the first
+    convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't decode.
     """
-    if not hasattr(model, "smallest"):
-        raise TypeError(f"no in-page form of the decoder of {type(model).__name__}")
+    if not FAMILIES[run.spec.architecture].live:
+        return None
     layers: list[dict[str, Any]] = []
-    for module in model.decoder:
+    for module in run.model.decoder:
         layer = _layer(module)
         if layer["type"] == "conv_transpose" and layers[-2]["type"] == "linear":
-            layers.append({"type": "reshape", "shape": list(model.smallest)})
+            layers.append({"type": "reshape", "shape": list(run.model.smallest)})
         layers += [layer, {"type": "relu"}]
     layers[-1] = {"type": "sigmoid"}
     return {"latent_dim": layers[0]["in"], "layers": layers}
@@ -118,9 +114,9 @@ def _layer(module: Any) -> dict[str, Any]:
     weights = {"weight": _base64(module.weight), "bias": _base64(module.bias)}
     if not hasattr(module, "output_padding"):
         return {"type": "linear", "in": module.in_features, "out": module.out_features, **weights}
-    sizes = {"in": module.in_channels, "out": module.out_channels}
-    for name in ("kernel_size", "stride", "padding", "output_padding"):
-        sizes[name] = list(getattr(module, name))
+    names = ("kernel_size", "stride", "padding", "output_padding")
+    sizes = {name: list(getattr(module, name)) for name in names}
+    sizes |= {"in": module.in_channels, "out": module.out_channels}
     return {"type": "conv_transpose", **sizes, **weights}
 
 

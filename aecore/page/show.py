@@ -1,23 +1,24 @@
-"""What a notebook puts on its page: figures, tables, answers and checked claims.
+"""What a notebook shows: figures, pictures and tables, with captions that say where they are from.
 
 Each function displays a bundle that JupyterLab shows as it is and that the book brings to life with
 the scripts of `book/assets`. Nothing here carries or asks for a library.
 """
 
+from __future__ import annotations
+
 import base64
+import html
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-
-from aecore.page.markup import caption_of, encoded, escape, put, script
 
 PLOTLY = "application/vnd.plotly.v1+json"
-
 # Plotly's own default is a button that uploads the chart to its maker.
-_CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
+CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
+KEYS_SHOWN = 4
 
 
 def show(
@@ -33,30 +34,23 @@ def show(
     """Displays a plotly figure, its caption, and where its numbers come from.
 
     `alt` says what the figure shows to someone who can't see it. `runs` are the trained models
-    behind it. `name` is how a prose page asks for the figure (`<!-- figure: notebook/name -->`).
-    With a `decoder` (see `decoder_payload`) of a 2-D code, pointing at a place of the figure's
-    plane draws the image decoded there. With the name of a `sheet` (see `image_sheet`) pointing at
-    a point shows the image whose number is the point's `customdata`.
+    behind it. `name` is how a prose page asks for the figure. With a `decoder` (see
+    `live.decoder`) of a 2-D code, pointing at a place of the figure's plane draws the image
+    decoded there. With the name of a `sheet` (see `live.image_sheet`) pointing at a point shows
+    the image whose number is the point's `customdata`.
     """
     drawing = _compact(json.loads(figure.to_json()))
     bundle = {"data": drawing["data"], "layout": drawing["layout"]}
     height = int(drawing["layout"].get("height") or 450)
-    named = f' data-name="{escape(name)}"' if name else ""
-    named += f' data-sheet="{escape(sheet)}"' if sheet else ""
-    parts = [
+    marks = {"name": name, "sheet": sheet}
+    named = "".join(f' data-{key}="{escape(value)}"' for key, value in marks.items() if value)
+    plot = (
         f'<div class="aecore-plot" role="img" aria-label="{escape(alt)}" '
-        f'style="height:{height}px"></div>',
-        script("aecore-data", bundle),
-    ]
-    if decoder is not None:
-        parts.append(script("aecore-decoder", decoder))
-    put(
-        {
-            PLOTLY: {**bundle, "config": _CONFIG},
-            "text/html": f'<figure class="aecore-figure"{named}>{"".join(parts)}</figure>',
-            "text/plain": alt,
-        }
+        f'style="height:{height}px"></div>{script("aecore-data", bundle)}'
     )
+    live = "" if decoder is None else script("aecore-decoder", decoder)
+    markup = f'<figure class="aecore-figure"{named}>{plot}{live}</figure>'
+    put(markup, alt, **{PLOTLY: {**bundle, "config": CONFIG}})
     caption_of(caption, runs)
 
 
@@ -73,16 +67,8 @@ def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[
         f'style="width:{100 * len(images) / longest:.4g}%;image-rendering:pixelated"></div>'
         for label, images in rows.items()
     ]
-    markup = f'<figure class="aecore-pictures">{"".join(lines)}</figure>'
-    put({"text/html": markup, "text/plain": alt})
+    put(f'<figure class="aecore-pictures">{"".join(lines)}</figure>', alt)
     caption_of(caption, runs)
-
-
-def _strip(images: Any) -> str:
-    """Images (N, C, H, W) in [0, 1] side by side as a PNG in a data URL."""
-    pixels = np.asarray(images, dtype=np.float32)
-    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, 1)))  # a dark line between two
-    return encoded(np.concatenate(list(pixels), axis=2)[:, :, :-1], "PNG")
 
 
 def table(
@@ -90,23 +76,109 @@ def table(
 ) -> None:
     """Displays a pandas DataFrame as a table that scrolls in a box of its own on a narrow screen.
 
-    `formats` maps a column to a format of its values, such as `{"test_mse": "{:.4f}"}`.
+    `formats` maps a column to a format of its values, such as `{"test_mse": "{:.4f}"}`. A cell
+    that holds several numbers, one a seed, shows their mean ± standard deviation.
     """
-    formatters = {
-        str(column).replace("_", " "): (
-            lambda value, form=form: "" if value != value else form.format(value)
-        )
-        for column, form in (formats or {}).items()
-    }
+    formats = {name: (formats or {}).get(name) for name in frame.columns}
+    shown = frame.copy()
+    for name, form in formats.items():
+        shown[name] = [_cell(value, form) for value in frame[name]]
     numbered = type(frame.index).__name__ == "RangeIndex"
-    flat = frame if numbered or frame.index.names == [None] else frame.reset_index()
-    shown = flat.rename(columns=lambda name: str(name).replace("_", " ")).rename_axis(columns=None)
-    cells = shown.to_html(
-        index=flat is frame and not numbered, formatters=formatters, border=0, na_rep=""
-    )
+    flat = shown if numbered or frame.index.names == [None] else shown.reset_index()
+    flat = flat.rename(columns=lambda name: str(name).replace("_", " ")).rename_axis(columns=None)
+    indexed = not numbered and frame.index.names == [None]
+    cells = flat.to_html(index=indexed, border=0, na_rep="")
     cells = cells.replace(' style="text-align: right;"', "").replace(' class="dataframe"', "")
-    put({"text/html": f'<div class="aecore-table">{cells}</div>', "text/plain": str(frame)})
+    put(f'<div class="aecore-table">{cells}</div>', str(frame))
     caption_of(caption, runs)
+
+
+def spread(values: Iterable[float], form: str = "{:.4f}") -> str:
+    """Mean ± standard deviation of the `values` of several seeds, as text.
+
+    The mean alone where there is one value, nothing where there is none; NaN counts as none.
+    """
+    finite = np.array([value for value in np.ravel(list(values)) if value == value], dtype=float)
+    if not len(finite):
+        return ""
+    mean = form.format(finite.mean())
+    return mean if len(finite) == 1 else f"{mean} ± {form.format(finite.std(ddof=1)).lstrip('+')}"
+
+
+def _cell(value: Any, form: str | None) -> Any:
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+        return spread(value, form or "{:.4f}")
+    if form is None or isinstance(value, str):
+        return value
+    return "" if value != value else form.format(value)
+
+
+def caption_of(caption: str, runs: Iterable[Any] = ()) -> None:
+    """Displays the caption of what was displayed last, and the runs that its numbers are from."""
+    source = _provenance(list(runs))
+    said = f"<p>{escape(caption)}</p>" if caption else ""
+    if said or source:
+        put(f'<div class="aecore-caption">{said}{source}</div>', caption)
+
+
+def _provenance(runs: list[Any]) -> str:
+    if not runs:
+        return ""
+    keys = list(dict.fromkeys(str(run.key)[:8] for run in runs))
+    facts = [f"{_counted(len(keys), 'run')}, {_counted(len({r.spec.seed for r in runs}), 'seed')}"]
+    for field, form in (("device", "{}"), ("torch", "torch {}"), ("commit", "commit {}")):
+        made = [(run.provenance or {}).get(field) for run in runs]
+        if values := dict.fromkeys(str(value) for value in made if value):
+            facts.append(form.format(", ".join(values)))
+    if ended := {str(run.key)[:8]: len(run.history) for run in runs if run.diverged}:
+        said = ", ".join(f"{key} in epoch {epoch}" for key, epoch in ended.items())
+        facts.append(f"diverged: {said}")
+    line = escape(" · ".join(facts))
+    codes = " ".join(f"<code>{escape(key)}</code>" for key in keys)
+    if len(keys) <= KEYS_SHOWN:
+        return f'<p class="aecore-source">{line} · {codes}</p>'
+    return f'<details class="aecore-source"><summary>{line}</summary><p>{codes}</p></details>'
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def put(markup: str, text: str, **bundle: Any) -> None:
+    """Displays HTML, or for who can't show it the text, beside other forms by MIME type."""
+    from IPython.display import display
+
+    display({**bundle, "text/html": markup, "text/plain": text}, raw=True)
+
+
+def script(kind: str, value: Any) -> str:
+    """A script element that holds plain data for the page's own scripts, found by its class."""
+    # "<" as an escape keeps any "</script>" or "<!--" inside a string from ending the element.
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" class="{kind}">{text}</script>'
+
+
+def escape(text: Any) -> str:
+    """Text that HTML shows as it is, in attributes too."""
+    return html.escape(str(text), quote=True)
+
+
+def picture(pixels: np.ndarray, form: str, **options: int) -> str:
+    """A picture (C, H, W) in [0, 1], C = 1 or 3, clipped, as a data URL."""
+    from PIL import Image
+
+    values = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    file = io.BytesIO()
+    image = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
+    image.save(file, form, **options)
+    return f"data:image/{form.lower()};base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _strip(images: Any) -> str:
+    """Images (N, C, H, W) in [0, 1] side by side as a PNG in a data URL."""
+    pixels = np.asarray(images, dtype=np.float32)
+    pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, 1)))  # a dark line between two
+    return picture(np.concatenate(list(pixels), axis=2)[:, :, :-1], "PNG")
 
 
 def _compact(value: Any) -> Any:
@@ -117,15 +189,3 @@ def _compact(value: Any) -> Any:
             return {**value, "dtype": "f4", "bdata": base64.b64encode(values.tobytes()).decode()}
         return {key: _compact(part) for key, part in value.items()}
     return [_compact(part) for part in value] if isinstance(value, (list, tuple)) else value
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation of the `values` of several seeds, as text.
-
-    The mean alone where there is one value, nothing where there is none; NaN counts as none.
-    """
-    values = pd.Series(values, dtype=float).dropna()
-    if values.empty:
-        return ""
-    mean = f"{values.mean():.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
 
 # Middle tones, so that each reads on white and on near-black, and apart for the color-blind.
 COLORS = ("#3b82c4", "#e08214", "#2a9d6f", "#c2528b", "#8a6fd1", "#a8930a", "#6b7785",
           "#56b4d3", "#b5533c", "#7a9a2f")  # fmt: skip
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+SYMBOLS = ("circle", "x", "diamond", "triangle-up", "square")
 ORANGE = "#ff9f1c"
 GRAY = "#808080"
+AXIS = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
 TEMPLATE = go.layout.Template(
     layout={
         "colorway": COLORS,
@@ -19,17 +25,34 @@ TEMPLATE = go.layout.Template(
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": GRAY, "size": 13},
         "margin": {"l": 60, "r": 16, "t": 24, "b": 48},
-        "xaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True},
-        "yaxis": {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True},
+        "xaxis": AXIS,
+        "yaxis": AXIS,
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         "hoverlabel": {"namelength": -1},
     }
 )
 
 
-def figure_of(height: int = 450, **layout: object) -> go.Figure:
+def figure_of(height: int = 450, **layout: Any) -> go.Figure:
     """An empty figure of so many pixels in the book's style; `layout` goes to plotly."""
     return go.Figure(layout={"template": TEMPLATE, "height": height, **layout})
+
+
+def panels_of(rows: int, columns: int, height: int, **options: Any) -> go.Figure:
+    """An empty figure of several panels in the book's style; `options` go to plotly."""
+    return make_subplots(rows, columns, **options).update_layout(template=TEMPLATE, height=height)
+
+
+def line_of(number: int) -> dict[str, str]:
+    """The line of curve `number`: after ten colors they come again with other dashes."""
+    dash = DASHES[number // len(COLORS) % len(DASHES)]
+    return {"color": COLORS[number % len(COLORS)], "dash": dash}
+
+
+def marker_of(number: int) -> dict[str, str]:
+    """The marker of class `number`: after ten colors they come again with other symbols."""
+    symbol = SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
+    return {"color": COLORS[number % len(COLORS)], "symbol": symbol}
 
 
 def scale(count: int) -> list[str]:
@@ -47,21 +70,18 @@ def faint(color: str, alpha: float = 0.18) -> str:
     return f"rgba({parts[0]},{parts[1]},{parts[2]},{alpha})"
 
 
-def band(figure: go.Figure, frame: pd.DataFrame, x: str, label: str, color: str) -> None:
-    """A curve of the mean of `mse` over seeds, with mean ± standard deviation as a band."""
-    seeds = frame.groupby(x)["mse"].agg(["mean", "std"]).fillna(0.0)
-    at, mean, std = seeds.index.to_numpy(), seeds["mean"].to_numpy(), seeds["std"].to_numpy()
-    figure.add_scatter(
-        x=np.concatenate([at, at[::-1]]),
-        y=np.concatenate([mean + std, (mean - std)[::-1]]),
-        fill="toself",
-        fillcolor=faint(color),
-        mode="lines",
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        legendgroup=label,
-    )
+def band(
+    figure: go.Figure, frame: pd.DataFrame, x: str, y: str, label: str, line: dict[str, str]
+) -> None:
+    """A curve of the mean of `y` over seeds, with mean ± standard deviation as a band.
+
+    Runs that diverged, whose `y` is NaN, are left out, and the legend says how many points that is.
+    """
+    lost = int(frame[y].isna().sum())
+    label += f" ({lost} {'value' if lost == 1 else 'values'} diverged)" if lost else ""
+    seeds = frame.dropna(subset=y).groupby(x)[y].agg(["mean", "std"])
+    at, mean, std = seeds.index.to_numpy(), seeds["mean"].to_numpy(), seeds["std"].fillna(0.0)
+    area(figure, at, mean - std, mean + std, line["color"], showlegend=False, legendgroup=label)
     figure.add_scatter(
         x=at,
         y=mean,
@@ -69,6 +89,20 @@ def band(figure: go.Figure, frame: pd.DataFrame, x: str, label: str, color: str)
         name=label,
         legendgroup=label,
         mode="lines+markers",
-        line={"color": color},
+        line=line,
         hovertemplate="%{x}: %{y:.4f} ± %{customdata:.4f}<extra>" + label + "</extra>",
+    )
+
+
+def area(figure: go.Figure, x: Any, low: Any, high: Any, color: str, **options: Any) -> None:
+    """The area between two curves."""
+    figure.add_scatter(
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        fill="toself",
+        fillcolor=faint(color),
+        mode="lines",
+        line={"width": 0},
+        hoverinfo="skip",
+        **options,
     )

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
-from PIL import Image
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+import torch
 from torch import Tensor
 
-from aecore import checks
+from aecore.checks import InvalidValue
 from aecore.data import as_floats
 from aecore.runs import Run
-from aecore.store.paths import home
+from aecore.store.paths import home, writable_folder
 
 PICTURES = "originals above reconstructions"
 ZOOM = 4  # screen pixels a side for each of an image: TensorBoard would blur small ones
+EVENTS = "events.out.tfevents.*"
 
 
 def folder(logdir: str | None, dataset: str) -> Path:
@@ -30,7 +26,7 @@ def folder(logdir: str | None, dataset: str) -> Path:
 
     Raises `InvalidValue` now, before anything is trained, if it can't be written.
     """
-    return checks.folder("logdir", logdir or str(home() / "tensorboard" / Path(dataset).stem))
+    return writable_folder("logdir", logdir or str(home() / "tensorboard" / Path(dataset).stem))
 
 
 def write(runs: Mapping[str, Run], folder: Path, images: Tensor) -> list[Path]:
@@ -43,13 +39,14 @@ def write(runs: Mapping[str, Run], folder: Path, images: Tensor) -> list[Path]:
     """
     files = []
     for name, run in runs.items():
-        place = checks.folder("logdir", str(folder)) / readable(name)
+        place = writable_folder("logdir", str(folder)) / readable(name)
         try:
             place.mkdir(parents=True, exist_ok=True)
-            files.append(_write(place, _events(run, images)))
+            files.append(_write(place, run, as_floats(images)))
         except OSError as error:
-            raise checks.InvalidValue(
-                f"the TensorBoard folder {place} can't be written: {error.strerror or error}"
+            reason = error.strerror or error
+            raise InvalidValue(
+                f"the TensorBoard folder {place} can't be written: {reason}"
             ) from error
     return files
 
@@ -61,54 +58,29 @@ def readable(name: str) -> str:
 
 def command(folder: Path) -> str:
     """What to type to open `folder` in TensorBoard, without this machine's own folders."""
-    return f'tensorboard --logdir "{_shown(folder)}"'
-
-
-def _shown(folder: Path) -> str:
+    place = folder.resolve()
     for root, short in ((os.environ.get("AECORE_HOME"), "$AECORE_HOME"), (Path.home(), "$HOME")):
-        if root and folder.resolve().is_relative_to(Path(root).resolve()):
-            return f"{short}/{folder.resolve().relative_to(Path(root).resolve()).as_posix()}"
-    return Path(os.path.relpath(folder)).as_posix()
+        if root and place.is_relative_to(Path(root).resolve()):
+            inside = place.relative_to(Path(root).resolve()).as_posix()
+            return f'tensorboard --logdir "{short}/{inside}"'
+    return f'tensorboard --logdir "{Path(os.path.relpath(place)).as_posix()}"'
 
 
-def _events(run: Run, images: Tensor) -> Iterable[Event]:
-    now = time.time()
-    yield Event(wall_time=now, file_version="brain.Event:2")
-    for row in run.history:
-        values = [
-            Summary.Value(tag=tag, simple_value=value)
-            for tag, value in row.items()
-            if tag != "epoch" and value is not None
-        ]
-        yield Event(wall_time=now, step=row["epoch"], summary=Summary(value=values))
-    picture = Summary.Value(tag=PICTURES, image=_picture(as_floats(images), run))
-    yield Event(wall_time=now, step=len(run.history), summary=Summary(value=[picture]))
+def _write(place: Path, run: Run, images: Tensor) -> Path:
+    from torch.utils.tensorboard import SummaryWriter
 
-
-def _picture(originals: Tensor, run: Run) -> Summary.Image:
-    rows = [np.concatenate(list(part), axis=2) for part in (originals, run.reconstruct(originals))]
-    pixels = (np.concatenate(rows, axis=1).clip(0, 1) * 255).round().astype(np.uint8)  # (C, H, W)
-    pixels = pixels.repeat(ZOOM, axis=1).repeat(ZOOM, axis=2)
-    file = io.BytesIO()
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(file, "PNG")
-    channels, height, width = pixels.shape
-    return Summary.Image(
-        height=height, width=width, colorspace=channels, encoded_image_string=file.getvalue()
-    )
-
-
-def _write(place: Path, events: Iterable[Event]) -> Path:
-    older = list(place.glob("events.out.tfevents.*.aecore"))
-    draft = place / f".draft.{os.getpid()}"  # TensorBoard reads what has "tfevents" in its name
-    try:
-        with draft.open("wb") as file:
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
-        path = place / f"events.out.tfevents.{time.time():.6f}.aecore"
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    for file in older:
+    rows = [torch.cat(list(part), 2) for part in (images, run.reconstruct(images))]
+    picture = torch.cat(rows, 1).clamp(0, 1)  # (C, 2 H, N W)
+    picture = picture.repeat_interleave(ZOOM, 1).repeat_interleave(ZOOM, 2)
+    older = list(place.glob(EVENTS))
+    with TemporaryDirectory(dir=place, prefix=".draft-") as draft:
+        with SummaryWriter(draft) as writer:
+            for row in run.history:
+                for tag in [tag for tag in row if tag != "epoch" and row[tag] is not None]:
+                    writer.add_scalar(tag, row[tag], row["epoch"])
+            writer.add_image(PICTURES, picture, len(run.history))
+        (file,) = Path(draft).glob(EVENTS)
+        path = file.replace(place / file.name)
+    for file in set(older) - {path}:
         file.unlink(missing_ok=True)
     return path

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from aecore.checks import InvalidValue
+
 
 def home() -> Path:
     """The folder of everything computed or fetched: `AECORE_HOME`, else the user's cache folder."""
@@ -37,3 +39,24 @@ def commit() -> str | None:
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def writable_folder(name: str, value: object) -> Path:
+    """`value` as the path of a folder that can be written, or made; nothing is made here.
+
+    Raises `InvalidValue` for what is no path, or where the first folder above that is there is no
+    folder or not to be written.
+    """
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise InvalidValue.of(name, value, "the path of a folder")
+    path = Path(value).expanduser()
+    try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        reason = "" if there.is_dir() else f"{there} is no folder"
+        if not reason and not os.access(there, os.W_OK | os.X_OK):
+            reason = f"{there} can't be written"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise InvalidValue.of(name, value, f"the path of a folder that can be written ({reason})")
+    return path

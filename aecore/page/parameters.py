@@ -1,0 +1,187 @@
+"""A notebook's parameters: each says in its own line of what type and range it is.
+
+    seeds: "int, at least 1" = 2  # models for each size, from different random numbers
+
+The annotation is a type (`int`, `float`, `str`, `bool`, or a list of them, also `or None`), then
+ranges in words: `at least 1`, `at most 500`, `above 0`, `below 1`, `a low and a high end`, `as many
+as` another parameter, `one of adam sgd`, or what the words of `KINDS` stand for. It is checked
+before a notebook is started, and again by the notebook itself, whoever runs it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aecore import checks
+from aecore.checks import InvalidValue
+from aecore.spec import Spec, check_field, parse_network
+from aecore.store.paths import writable_folder
+
+if TYPE_CHECKING:
+    from aecore.data import Dataset
+
+DATASETS = ("mnist", "fashion_mnist")  # as in store.sources
+LIMITS = {"at least": "low", "at most": "high", "above": "low", "below": "high"}
+
+
+def _dataset(name: str, value: object) -> object:
+    if not isinstance(value, str) or not (value in DATASETS or value.endswith(".npz")):
+        allowed = f"one of {', '.join(DATASETS)}, or the path of an .npz file"
+        raise InvalidValue.of(name, value, allowed)
+    return value
+
+
+def _device(name: str, value: object) -> object:
+    kind, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        allowed = "auto, or a device of torch such as cpu, cuda or cuda:0"
+        raise InvalidValue.of(name, value, allowed)
+    return value
+
+
+def _network(name: str, value: object) -> object:
+    parse_network(name, value)
+    return value
+
+
+def _folder(name: str, value: object) -> object:
+    writable_folder(name, value)
+    return value
+
+
+def _whole(name: str, value: object) -> object:
+    return checks.whole(name, value, 0)
+
+
+KINDS = {
+    "a data set": _dataset,
+    "a device": _device,
+    "a network": _network,
+    "a folder": _folder,
+    "a class": _whole,
+    "a test image": _whole,
+}
+
+
+def described(source: str) -> dict[str, tuple[Any, str]]:
+    """Default and description of each parameter in the `source` of a parameters cell.
+
+    Nothing is run. Raises `ValueError` for a default that is no literal.
+    """
+    found = {}
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+            target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+            default, text = ast.literal_eval(line.value), getattr(line, "annotation", None)
+            own = text.value if isinstance(text, ast.Constant) else text and ast.unparse(text)
+            found[target.id] = default, own or type(default).__name__
+    return found
+
+
+def check(name: str, value: object, description: str) -> Any:
+    """`value` in its canonical type, if it is what `description` says; else `InvalidValue`.
+
+    A text that reads as the type asked for is taken for it: papermill's `-p` hands over lists as
+    texts, YAML 1.1 a `1e-3`. Without words a field of `Spec` has that field's check.
+    """
+    kind, *ranges = [part.strip() for part in description.split(",")]
+    if kind == "NoneType":  # of a parameter without words whose default is None
+        return value
+    kind, optional = kind.removesuffix(" or None"), kind.endswith(" or None")
+    item = re.fullmatch(r"list\[(\w+)\]", kind)
+    value = _read(value, item[1] if item else kind, bool(item), optional)
+    if optional and value is None:
+        return None
+    try:
+        if not ranges and not item and name in Spec.__dataclass_fields__:
+            return check_field(name, value)
+        if not item:
+            return _one(name, value, kind, ranges)
+        values = [*checks.several(name, value, lambda n, v: _one(n, v, item[1], ranges))]
+    except InvalidValue as error:
+        raise InvalidValue(f"{error}{', or None' if optional else ''}") from None
+    ends = "a low and a high end" in ranges
+    if not values or (ends and (len(values) != 2 or values[0] > values[1])):
+        raise InvalidValue.of(name, value, "a low and a high end" if ends else "a list with values")
+    return values
+
+
+def _one(name: str, value: object, kind: str, ranges: list[str]) -> Any:
+    limits: dict[str, Any] = {}
+    for words in ranges:
+        if words in KINDS:
+            return KINDS[words](name, value)
+        if words.startswith("one of "):
+            return checks.choice(name, value, words.removeprefix("one of ").split())
+        for start, end in LIMITS.items():
+            if words.startswith(f"{start} "):
+                limits[end] = float(words.removeprefix(start))
+                limits |= {start: True} if start in ("above", "below") else {}
+    if kind == "bool":
+        return checks.flag(name, value)
+    if kind in ("str", "list", "dict"):
+        if type(value).__name__ != kind:
+            raise InvalidValue.of(name, value, f"a {kind}")
+        return value
+    return (checks.whole if kind == "int" else checks.real)(name, value, **limits)
+
+
+def _read(value: object, kind: str, several: bool, optional: bool) -> object:
+    if isinstance(value, list | tuple):
+        return [_read(item, kind, False, False) for item in value] if several else value
+    if isinstance(value, str) and (several or kind != "str" or (optional and value == "None")):
+        try:
+            read = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return value
+        return _read(read, kind, several, optional) if isinstance(read, list | tuple) else read
+    return value
+
+
+def check_together(values: Mapping[str, Any], descriptions: Mapping[str, str]) -> None:
+    """Raise `InvalidValue` where one list is not as long as that for which it is."""
+    for name, description in descriptions.items():
+        if match := re.search(r"as many as (\w+)", description):
+            count = len(values[match[1]])
+            if len(values[name]) != count:
+                allowed = f"{count} numbers, one for each of {match[1]}"
+                raise InvalidValue.of(name, values[name], allowed)
+
+
+def check_with(values: Mapping[str, Any], descriptions: Mapping[str, str], data: Dataset) -> None:
+    """Raise `InvalidValue` for a class, test image or network that does not fit the data set.
+
+    A path from a class or image to itself is refused too.
+    """
+    limits = {"a class": data.classes, "a test image": len(data.test_images)}
+    for name, description in descriptions.items():
+        value, words = values[name], description.rpartition(", ")[2]
+        if words == "a network":
+            for text in value if isinstance(value, list) else [value]:
+                parse_network(name, text, data.test_images[0].numel())
+        if words in limits and value is not None:
+            if value >= limits[words]:
+                allowed = f"a whole number at most {limits[words] - 1} for this data set"
+                raise InvalidValue.of(name, value, allowed)
+            if name.startswith("end_") and value == values.get(start := f"start_{name[4:]}"):
+                raise InvalidValue(f"{name}={value} is not allowed: must differ from {start}")
+
+
+def recipe(names: dict[str, Any], **changes: Any) -> Spec:
+    """The spec of a notebook's parameters, which are the annotated ones of its `globals()`.
+
+    All are checked, and stand in `names` in their canonical types from then on; those that are
+    fields of `Spec` make the spec, with `changes` over them. Raises `InvalidValue`.
+    """
+    from aecore.data import load
+
+    descriptions = {name: text for name, text in names["__annotations__"].items() if name in names}
+    values = {name: check(name, names[name], str(text)) for name, text in descriptions.items()}
+    check_together(values, descriptions)
+    check_with(values, descriptions, load(values.get("dataset", "mnist")))
+    names.update(values)
+    fields = {name: value for name, value in values.items() if name in Spec.__dataclass_fields__}
+    return Spec(**{**fields, **changes})
