@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,8 @@ from torch import Tensor
 from aecore import checks
 from aecore.analysis.neighbors import nearest
 from aecore.data import as_floats, load, split
-from aecore.engine.measured import answers
-from aecore.engine.pool import Counter, reproducible
+from aecore.engine.measured import Asked, answers
+from aecore.engine.pool import seen
 from aecore.runs import Run, fit
 from aecore.spec import Spec
 from aecore.store.entries import Store
@@ -53,15 +52,6 @@ def with_labels(spec: Spec, labels: int, least_steps: int = 1) -> Spec:
     spec = spec.replace(train_images=labels)
     steps = math.ceil(labels / spec.batch_size)
     return spec.replace(epochs=max(spec.epochs, math.ceil(least_steps / steps)))
-
-
-def with_seeds(specs: Sequence[Spec], seeds: int) -> list[Spec]:
-    """Each of `specs` with the seeds 0 … `seeds` - 1, its frozen encoder too."""
-    return [
-        spec.replace(seed=seed, frozen=spec.frozen and spec.frozen.replace(seed=seed))
-        for spec in specs
-        for seed in range(seeds)
-    ]
 
 
 def logits(run: Run, images: Tensor, encoder: Run | None = None) -> Tensor:
@@ -105,30 +95,34 @@ def accuracies(
     frozen = list(dict.fromkeys(run.spec.frozen for run in runs if run.spec.frozen))
     encoders = dict(zip(frozen, fit(frozen, executor, store=store), strict=True))
     labels = [len(load(run.spec.dataset).train_labels[: run.spec.train_images]) for run in runs]
-    found = answers(
-        [{"table": "classifier", "version": PROBE, "run": run.key} for run in runs],
-        _accuracy_job,
-        [(run, encoders.get(run.spec.frozen)) for run in runs],
-        labels,
-        "testing classifiers",
-        executor,
-        store,
-    )
-    rows = [
-        {
-            "key": run.key,
-            "method": FROZEN if run.spec.frozen else SCRATCH,
-            "seed": run.spec.seed,
-            "labels": count,
-            "weights": sum(array.size for array in run.weights.values()),
-            "epochs": len(run.history),
-            "train": row["train"],
-            "validation": math.nan if row["validation"] is None else row["validation"],
-            "test": np.trace(row["confusion"]) / np.sum(row["confusion"]),
-            "confusion": np.array(row["confusion"]),
-        }
-        for run, count, row in zip(runs, labels, found, strict=True)
+    asked = [
+        None
+        if run.diverged
+        else Asked(
+            {"table": "classifier", "version": PROBE, "run": run.key},
+            (run, encoders.get(run.spec.frozen)),
+            count,
+        )
+        for run, count in zip(runs, labels, strict=True)
     ]
+    found = answers(asked, _accuracy, "testing classifiers", executor=executor, store=store)
+    rows = []
+    for run, count, row in zip(runs, labels, found, strict=True):
+        counts = np.array(row["confusion"]) if row else np.full((run.classes,) * 2, math.nan)
+        rows.append(
+            {
+                "key": run.key,
+                "method": FROZEN if run.spec.frozen else SCRATCH,
+                "seed": run.spec.seed,
+                "labels": count,
+                "weights": sum(array.size for array in run.weights.values()),
+                "epochs": len(run.history),
+                "train": row["train"] if row else math.nan,
+                "validation": row["validation"] if row else math.nan,
+                "test": np.trace(counts) / np.sum(counts),
+                "confusion": counts,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -145,24 +139,21 @@ def baselines(
     The encoders are alike but for their seeds.
     """
     spec, counts = encoders[0].spec, list(counts)
-    digest = load(spec.dataset).digest
-    asked = {"table": "baseline", "version": PROBE}
+    data = load(spec.dataset).digest
+    question = {"table": "baseline", "version": PROBE}
     ways: list[tuple[Run | None, list[int]]] = [
-        *((encoder, counts) for encoder in encoders),
+        *((encoder, counts) for encoder in encoders if not encoder.diverged),
         *((None, [count]) for count in counts),
     ]
-    found = answers(
-        [
-            {**asked, "counts": counts, "on": digest if encoder is None else encoder.key}
-            for encoder, counts in ways
-        ],
-        _baseline_job,
-        [(spec.dataset, encoder, counts) for encoder, counts in ways],
-        [sum(counts) for _, counts in ways],
-        "testing simple classifiers",
-        executor,
-        store,
-    )
+    asked = [
+        Asked(
+            {**question, "counts": counts, "on": data if encoder is None else encoder.key},
+            (spec.dataset, encoder, counts),
+            sum(counts),
+        )
+        for encoder, counts in ways
+    ]
+    found = answers(asked, _baseline, "testing simple classifiers", executor=executor, store=store)
     rows = [
         {
             "method": method,
@@ -196,46 +187,37 @@ def vote(known: Tensor, labels: Tensor, asked: Tensor, k: int = NEIGHBORS) -> np
 
     Of equally frequent ones the first; k is at most N.
     """
-    voters = labels.numpy()[nearest(known, asked, min(k, len(known)))]  # (Q, k)
+    voters = labels.numpy()[nearest(known, min(k, len(known)), queries=asked)]  # (Q, k)
     return np.eye(int(labels.max()) + 1, dtype=int)[voters].sum(1).argmax(1)
 
 
-def _accuracy_job(
-    run: Run, encoder: Run | None, counter_path: Path | None = None
-) -> dict[str, float | list[list[int]] | None]:
-    spec, data, counter = run.spec, load(run.spec.dataset), Counter(counter_path)
+def _accuracy(run: Run, encoder: Run | None) -> dict[str, float | list[list[int]]]:
+    spec, data = run.spec, load(run.spec.dataset)
     labels = data.train_labels[: spec.train_images]
     train, held_out = split(len(labels), spec.validation, spec.split_seed, spec.folds, spec.fold)
-    with reproducible():
-        predicted = logits(run, data.train_images[: spec.train_images], encoder).argmax(1)
-        tested = logits(run, data.test_images, encoder).argmax(1)
+    predicted = logits(run, data.train_images[: spec.train_images], encoder).argmax(1)
+    tested = logits(run, data.test_images, encoder).argmax(1)
     right = (predicted == labels).double()
-    counter.add(len(labels))
-    counter.tell()
     return {
         "train": float(right[train].mean()),
-        "validation": float(right[held_out].mean()) if len(held_out) else None,
+        "validation": float(right[held_out].mean()),
         "confusion": confusion(tested, data.test_labels, run.classes).tolist(),
     }
 
 
-def _baseline_job(
-    dataset: str, encoder: Run | None, counts: Sequence[int], counter_path: Path | None = None
-) -> dict[str, list[float]]:
+def _baseline(dataset: str, encoder: Run | None, counts: Sequence[int]) -> dict[str, list[float]]:
     """Test accuracy of each method by number of labels; without an encoder, of pixels."""
-    data, counter = load(dataset), Counter(counter_path)
+    data = load(dataset)
     methods = {ON_PIXELS: logistic_regression}
     represent = as_floats
     if encoder is not None:
         methods = {ON_CODES: logistic_regression, BY_CODE: vote}
         represent = encoder.encode
+    known, asked = represent(data.train_images[: max(counts)]), represent(data.test_images)
     found: dict[str, list[float]] = {method: [] for method in methods}
-    with reproducible():
-        known, asked = represent(data.train_images[: max(counts)]), represent(data.test_images)
-        for count in counts:
-            for method, classify in methods.items():
-                predicted = classify(known[:count], data.train_labels[:count], asked)
-                found[method].append(float((predicted == data.test_labels.numpy()).mean()))
-            counter.add(count)
-    counter.tell()
+    for count in counts:
+        for method, classify in methods.items():
+            predicted = classify(known[:count], data.train_labels[:count], asked)
+            found[method].append(float((predicted == data.test_labels.numpy()).mean()))
+        seen(count)
     return found

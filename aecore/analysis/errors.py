@@ -13,8 +13,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from aecore import checks
-from aecore.corruption import Corruption, corrupt, name
-from aecore.corruption import level as strength
+from aecore.corruption import Corruption, corrupt, name, strength
 from aecore.data import Dataset, as_floats, load
 from aecore.engine.measured import Asked, answers, frame, of_runs
 from aecore.engine.pool import seen

@@ -1,45 +1,43 @@
-"""How much of the neighborhood of images their codes keep: the stored answers, and the jobs."""
+"""How much of the neighborhood of images their codes keep, and what a search by code finds."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pandas as pd
-import torch
 from scipy.spatial.distance import cdist
-from sklearn.decomposition import PCA
-from torch import Tensor
+from torch import Tensor, arange
 
 from aecore import checks
+from aecore.analysis.errors import principal_components
 from aecore.analysis.neighbors import (
     CHUNK,
     METRICS,
     agreement,
     distances_to,
-    nearest_images,
-    nearest_points,
+    nearest,
     ranks,
     score,
     trustworthiness,
 )
-from aecore.analysis.originals import LISTED, originals
+from aecore.analysis.pairs import nearest_of_all
 from aecore.analysis.projections import tsne
 from aecore.data import as_floats, load
-from aecore.engine.measured import answers
-from aecore.engine.pool import Counter, reproducible
+from aecore.engine.measured import Asked, answers
 from aecore.runs import Run
 from aecore.spec import digest
 from aecore.store.entries import Store
 
-KEEPING = 1  # goes up whenever a change alters what these functions return
+# These go up whenever a change alters what the functions return.
+NEIGHBORS, KEEPING, RETRIEVAL = 2, 1, 1
 
+LISTED = 200  # neighbors that are stored of each image, after the report
 QUERIES = 1000  # images whose ranks trustworthiness and continuity are taken from, at most
-
 MEASURES = (
     "k", "score", "by_label", "before", "after", "difference", "trustworthiness", "continuity",
 )  # fmt: skip
@@ -63,77 +61,60 @@ def keeping(
     `k`, `score`, `by_label` (the score of each class), `before` and `after` (mean label
     agreement), `difference` (sum over the images of its absolute change), `trustworthiness` and
     `continuity` (both of the L2 ranks of the first 1000; NaN where not defined), `images`, and
-    seconds of all cores: `search_before` and `search_after`. Raises `InvalidValue` for a k of more
-    than 200 or than there are other images.
+    seconds of all cores: `search_before` and `search_after`. Of a run that diverged all measures
+    are NaN. Raises `InvalidValue` for a k of more than 200 or than there are other images.
     """
-    store, data = store or Store(), load(dataset)
-    every = [(name, way) for name, group in ways.items() for way in group]
-    counts = [
-        len(data.train_images[:images][: tsne_images if way == "t-SNE" else None])
-        for _, way in every
-    ]
-    for k in ks:
-        checks.whole("k", k, 1, min(LISTED, min(counts) - 1))
-    asked = [(n, metric) for n in range(len(every)) for metric in METRICS]
-    questions = [
+    store, data, lists = store or Store(), load(dataset), {}
+    every = [(name, way, metric) for name, of in ways.items() for way in of for metric in METRICS]
+    asked: list[Asked | None] = []
+    for _, way, metric in every:
+        count = len(data.train_images[:images][: tsne_images if way == "t-SNE" else None])
+        for k in ks:
+            checks.whole("k", k, 1, min(LISTED, count - 1))
+        question = {"table": "neighbors", "version": KEEPING, "data": data.digest, "images": count}
+        question |= {"of": _of(way), "metric": metric, "ks": list(ks)}
+        arguments: tuple = ()
+        if _diverged(way):
+            asked.append(None)
+            continue
+        if store.read("table", digest(question)) is None:
+            if (count, metric) not in lists:
+                lists[count, metric] = originals(dataset, count, metric, store)
+            before, seconds = lists[count, metric]
+            way = embedding(dataset, count, executor, store) if way == "t-SNE" else way
+            arguments = (way, dataset, count, metric, list(ks), before[:, : max(ks)], seconds)
+        asked.append(Asked(question, arguments, count))
+    label = "comparing neighbors"
+    found = answers(asked, _kept, label, executor=executor, store=store)
+    nothing = {"rows": [dict.fromkeys(MEASURES, np.nan) | {"k": k} for k in ks]}
+    rows = [
         {
-            "table": "neighbors",
-            "version": KEEPING,
-            "data": data.digest,
-            "images": counts[n],
-            "of": _of(every[n][1]),
+            "model": name,
+            "seed": way.spec.seed if isinstance(way, Run) else 0,
             "metric": metric,
-            "ks": list(ks),
+            "images": one.size if one else np.nan,
+            **{name: row[name] for name in MEASURES},
+            **{name: answer.get(name, np.nan) for name in ("search_before", "search_after")},
         }
-        for n, metric in asked
+        for (name, way, metric), one, answer in zip(
+            every, asked, (answer or nothing for answer in found), strict=True
+        )
+        for row in answer["rows"]
     ]
-    jobs: list[tuple] = [()] * len(asked)
-    missing = [i for i, one in enumerate(questions) if store.read("table", digest(one)) is None]
-    if missing:
-        store.check_writable()
-        wanted = {(counts[asked[i][0]], asked[i][1]): None for i in missing}
-        lists = originals(dataset, wanted, store)
-        for i in missing:
-            n, metric = asked[i]
-            way, (before, seconds) = every[n][1], lists[counts[n], metric]
-            if way == "t-SNE":
-                way = embedding(dataset, counts[n], executor, store)
-            jobs[i] = (way, dataset, counts[n], metric, list(ks), before[:, : max(ks)], seconds)
-    sizes = [counts[n] for n, _ in asked]
-    found = answers(questions, _keeping_job, jobs, sizes, "comparing neighbors", executor, store)
-    return pd.DataFrame(
-        [
-            {
-                "model": every[n][0],
-                "seed": way.spec.seed if isinstance(way := every[n][1], Run) else 0,
-                "metric": metric,
-                "images": counts[n],
-                **{name: answer[name] for name in ("search_before", "search_after")},
-                **{name: np.nan if row[name] is None else row[name] for name in MEASURES},
-            }
-            for (n, metric), answer in zip(asked, found, strict=True)
-            for row in answer["rows"]
-        ]
-    )
+    return pd.DataFrame(rows)
 
 
 def by_class(kept: pd.DataFrame, k: int, metric: str) -> pd.DataFrame:
     """The score at k of each class, a row for each model: means over seeds of a `keeping` table."""
-    rows = kept[(kept["k"] == k) & (kept["metric"] == metric)]
+    rows = kept[(kept["k"] == k) & (kept["metric"] == metric)].dropna(subset="score")
     scores = pd.DataFrame(rows["by_label"].tolist(), index=rows["model"], dtype=float)
     return scores.groupby(level=0, sort=False).mean()
 
 
-def by_seed(kept: pd.DataFrame, model: str, metric: str, column: str) -> list[list[float]]:
-    """The values of a `keeping` table's column for one model: for each k those of its seeds."""
+def by_seed(kept: pd.DataFrame, model: str, metric: str, column: str) -> dict[str, list[float]]:
+    """One model's values of a `keeping` table's column, for each k those of its seeds."""
     rows = kept[(kept["model"] == model) & (kept["metric"] == metric)]
-    return [values[column].tolist() for _, values in rows.groupby("k", sort=False)]
-
-
-def within(measured: Sequence[Sequence[float]], reported: Sequence[float], factor: float) -> bool:
-    """Whether the mean of each of `measured` is within a factor of the number `reported` for it."""
-    ratios = [np.mean(values) / number for values, number in zip(measured, reported, strict=True)]
-    return all(1 / factor <= ratio <= factor for ratio in ratios)
+    return {f"k = {k}": values[column].tolist() for k, values in rows.groupby("k", sort=False)}
 
 
 def cost(kept: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
@@ -147,14 +128,32 @@ def cost(kept: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return seconds
 
 
+def originals(dataset: str, images: int, metric: str, store: Store) -> tuple[np.ndarray, float]:
+    """Lists (N, 200) of the nearest by pixels among the first so many images, and seconds.
+
+    Row numbers; fewer than 200 where there are fewer others. The seconds are those of one core,
+    where they were searched.
+    """
+    data = load(dataset)
+    question = {"neighbors": NEIGHBORS, "data": data.digest, "images": images, "metric": metric}
+    key = digest({**question, "listed": LISTED})
+    if (entry := store.read("neighborhood", key)) is not None:
+        return entry.arrays["neighbors"], entry.document["seconds"]
+    store.check_writable()
+    found, seconds = nearest_of_all(data.train_images[:images], min(LISTED, images - 1), metric)
+    document = {"images": images, "metric": metric, "seconds": round(seconds, 3)}
+    store.write("neighborhood", key, document, {"neighbors": found})
+    return found, document["seconds"]
+
+
 def embedding(
     dataset: str, images: int, executor: Executor | None = None, store: Store | None = None
 ) -> np.ndarray:
     """The t-SNE (N, 2) of the pixels of the first `images` training images, to three decimals."""
-    data = load(dataset)
-    question = {"table": "t-SNE", "version": KEEPING, "data": data.digest, "images": images}
-    job, label = (dataset, images), f"t-SNE of {images} images"
-    return np.array(answers([question], _tsne_job, [job], [images], label, executor, store)[0])
+    question = {"table": "t-SNE", "version": KEEPING, "data": load(dataset).digest}
+    asked = [Asked({**question, "images": images}, (dataset, images), images)]
+    label = f"t-SNE of {images} images"
+    return np.array(answers(asked, _embedded, label, executor=executor, store=store)[0])
 
 
 def picked(
@@ -170,42 +169,37 @@ def picked(
 
     Under "before" by their pixels, and under each name of `ways` by the codes of its run.
     """
-    data, names = load(dataset), ["before", *ways]
+    data = load(dataset)
     images = len(data.train_images[:images])
-    every: list[Run | None] = [None, *ways.values()]
-    questions = [
-        {
-            "table": "picked neighbors",
-            "version": KEEPING,
-            "data": data.digest,
-            "images": images,
-            "of": "pixels" if way is None else way.key,
-            "queries": list(queries),
-            "k": k,
-        }
-        for way in every
+    question = {"table": "picked neighbors", "version": KEEPING, "data": data.digest}
+    question |= {"images": images, "queries": list(queries), "k": k}
+    of = {"before": None, **{name: run for name, run in ways.items() if not run.diverged}}
+    asked = [
+        Asked(
+            {**question, "of": "pixels" if way is None else way.key},
+            (way, dataset, images, list(queries), k),
+            images,
+        )
+        for way in of.values()
     ]
-    jobs = [(way, dataset, images, list(queries), k) for way in every]
-    sizes = [images] * len(jobs)
-    found = answers(questions, _picked_job, jobs, sizes, "picking neighbors", executor, store)
-    return {name: np.array(rows) for name, rows in zip(names, found, strict=True)}
+    found = answers(asked, _picked, "picking neighbors", executor=executor, store=store)
+    return {name: np.array(rows) for name, rows in zip(of, found, strict=True)}
 
 
 def points_of(way: Way, images: Tensor) -> np.ndarray:
     """The codes (N, d), in doubles, of `images` (N, C, H, W) by a run or by PCA into the plane.
 
-    Raises `InvalidValue` for a way that is not known, or codes that are not finite.
+    Raises `InvalidValue` for a way that is not known; all NaN for a run that diverged.
     """
     if isinstance(way, np.ndarray):
         return way
+    if _diverged(way):
+        return np.full((len(images), way.spec.latent_dim), np.nan)
     if isinstance(way, Run):
-        points = way.encode(images).numpy()
-    else:
-        checks.choice("way", way, ("PCA",))
-        points = PCA(2, svd_solver="covariance_eigh").fit_transform(_rows(images))
-    if not np.isfinite(points).all():
-        raise checks.InvalidValue("the codes are not allowed: must be finite, so the run diverged")
-    return points.astype(np.float64)
+        return way.encode(images).numpy().astype(np.float64)
+    checks.choice("way", way, ("PCA",))
+    pixels = _pixels(images)
+    return principal_components(pixels, 2).transform(pixels).astype(np.float64)
 
 
 def spread_of_codes(run: Run, images: int = 1000) -> float:
@@ -213,11 +207,64 @@ def spread_of_codes(run: Run, images: int = 1000) -> float:
 
     It is 0 for a network that has collapsed: every image has the same code.
     """
-    shown = load(run.spec.dataset).train_images[:images]
-    return float(run.encode(shown).double().std(0, correction=0).max())
+    codes = points_of(run, load(run.spec.dataset).train_images[:images])
+    return float(codes.std(0).max())
 
 
-def _rows(images: Tensor) -> np.ndarray:
+def retrieval(
+    runs: Sequence[Run],
+    k: int = 10,
+    queries: int = 1000,
+    executor: Executor | None = None,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """How well test images find training images of their class, a row for each way of searching.
+
+    The first `queries` test images are searched for among the training images of the runs (alike
+    for all): by the codes of each run, by as many principal components, and by pixels. Columns:
+    `by` ("autoencoder", "PCA", "pixels"), `latent_dim` (of pixels: how many), `seed`, `precision`
+    at k, `bytes` an image takes in the index (one a pixel, four a number of a code), and
+    `milliseconds` a query took on one core when the row was made; NaN for a run that diverged.
+    Raises `InvalidValue` if k is larger than the training images are many.
+    """
+    spec = runs[0].spec
+    data = load(spec.dataset)
+    images = data.train_images[: spec.train_images]
+    checks.whole("k", k, 1, len(images))
+    pixels, dims = images[0].numel(), sorted({run.spec.latent_dim for run in runs})
+    ways: list[tuple[str, int, Run | None]] = [
+        *(("autoencoder", run.spec.latent_dim, run) for run in runs),
+        *(("PCA", d, None) for d in dims if d <= min(pixels, len(images))),
+        ("pixels", pixels, None),
+    ]
+    question = {"table": "retrieval", "version": RETRIEVAL, "data": data.digest}
+    question |= {"train_images": len(images), "queries": queries, "k": k}
+    rest = (spec.dataset, spec.train_images, k, queries)
+    asked = [
+        None
+        if _diverged(run)
+        else Asked(
+            {**question, "by": run.key if run else f"{by} {d}"}, (by, d, run, *rest), len(images)
+        )
+        for by, d, run in ways
+    ]
+    label = f"searching {len(ways)} indexes"
+    found = answers(asked, _retrieved, label, executor=executor, store=store)
+    nothing = dict.fromkeys(("precision", "milliseconds"), np.nan)
+    rows = [
+        {
+            "by": by,
+            "latent_dim": d,
+            "seed": run.spec.seed if run else 0,
+            "bytes": d if by == "pixels" else 4 * d,
+            **(row or nothing),
+        }
+        for row, (by, d, run) in zip(found, ways, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _pixels(images: Tensor) -> np.ndarray:
     return as_floats(images).flatten(1).numpy()
 
 
@@ -225,32 +272,22 @@ def _of(way: Run | str) -> str:
     return way.key if isinstance(way, Run) else checks.choice("way", way, ("PCA", "t-SNE"))
 
 
-def _tsne_job(dataset: str, images: int, counter_path: Path | None = None) -> list[list[float]]:
-    with reproducible():
-        points = tsne(_rows(load(dataset).train_images[:images]))
-    _tell(counter_path, images)
-    return points.round(3).tolist()
+def _diverged(way: Way | None) -> bool:
+    return isinstance(way, Run) and way.diverged
 
 
-def _picked_job(
-    way: Run | None,
-    dataset: str,
-    images: int,
-    queries: Sequence[int],
-    k: int,
-    counter_path: Path | None = None,
-) -> list[list[int]]:
+def _embedded(dataset: str, images: int) -> np.ndarray:
+    return tsne(_pixels(load(dataset).train_images[:images])).round(3)
+
+
+def _picked(
+    way: Run | None, dataset: str, images: int, queries: Sequence[int], k: int
+) -> np.ndarray:
     shown = load(dataset).train_images[:images]
-    with reproducible():
-        if way is None:
-            found = nearest_images(shown, torch.tensor(queries), k, "L2")
-        else:
-            found = nearest_points(points_of(way, shown), np.array(queries), k, "L2")
-    _tell(counter_path, images)
-    return found.tolist()
+    return nearest(shown if way is None else points_of(way, shown), k, rows=queries)
 
 
-def _keeping_job(
+def _kept(
     way: Way,
     dataset: str,
     images: int,
@@ -258,16 +295,14 @@ def _keeping_job(
     ks: Sequence[int],
     before: np.ndarray,
     search_before: float,
-    counter_path: Path | None = None,
 ) -> dict[str, Any]:
     data = load(dataset)
     shown, labels = data.train_images[:images], data.train_labels[:images].numpy()
-    with reproducible():
-        points = points_of(way, shown)
-        started = time.perf_counter()
-        after = nearest_points(points, np.arange(images), max(ks), metric)
-        search_after = time.perf_counter() - started
-        preserved = _preserved(shown, points, ks) if metric == "L2" else [(None, None)] * len(ks)
+    points = points_of(way, shown)
+    started = time.perf_counter()
+    after = nearest(points, max(ks), metric=metric)
+    search_after = round(time.perf_counter() - started, 3)
+    preserved = _preserved(shown, points, ks) if metric == "L2" else [(np.nan, np.nan)] * len(ks)
     rows = []
     for k, (trust, continuity) in zip(ks, preserved, strict=True):
         kept = score(before, after, k)
@@ -276,40 +311,53 @@ def _keeping_job(
         rows.append(
             {
                 "k": k,
-                "score": float(kept.mean()),
-                "by_label": [float(one.mean()) if len(one) else None for one in by_label],
-                "before": float(rates[0].mean()),
-                "after": float(rates[1].mean()),
-                "difference": float(np.abs(rates[0] - rates[1]).sum()),
+                "score": kept.mean(),
+                "by_label": [one.mean() if len(one) else np.nan for one in by_label],
+                "before": rates[0].mean(),
+                "after": rates[1].mean(),
+                "difference": np.abs(rates[0] - rates[1]).sum(),
                 "trustworthiness": trust,
                 "continuity": continuity,
             }
         )
-    _tell(counter_path, images)
-    seconds = {"search_before": search_before, "search_after": round(search_after, 3)}
-    return {**seconds, "rows": rows}
+    return {"search_before": search_before, "search_after": search_after, "rows": rows}
 
 
-def _preserved(
-    images: Tensor, points: np.ndarray, ks: Sequence[int]
-) -> list[tuple[float | None, float | None]]:
+def _preserved(images: Tensor, points: np.ndarray, ks: Sequence[int]) -> list[tuple[float, float]]:
     """Trustworthiness and continuity at each k, of the first images among all, by L2."""
     measure, queries = distances_to(images, "L2"), min(QUERIES, len(images))
-    sums = np.zeros((len(ks), 2))
-    for own in torch.arange(queries).split(CHUNK):
+    sums = np.where(2 * np.array(ks) < len(images), 0.0, np.nan)[:, None].repeat(2, 1)
+    for own in arange(queries).split(CHUNK):
         before = ranks(measure(own).numpy(), own.numpy())
         after = ranks(cdist(points[own.numpy()], points), own.numpy())
-        for number, k in enumerate(ks):
-            if 2 * k < len(images):
-                both = trustworthiness(before, after, k), trustworthiness(after, before, k)
-                sums[number] += np.array(both) * len(own) / queries
-    return [
-        (float(trust), float(continuity)) if 2 * k < len(images) else (None, None)
-        for k, (trust, continuity) in zip(ks, sums, strict=True)
-    ]
+        for number in np.flatnonzero(np.isfinite(sums[:, 0])):
+            both = ((before, after), (after, before))
+            parts = [trustworthiness(*pair, ks[number]) for pair in both]
+            sums[number] += np.array(parts) * len(own) / queries
+    return sums.tolist()
 
 
-def _tell(counter_path: Path | None, images: int) -> None:
-    counter = Counter(counter_path)
-    counter.add(images)
-    counter.tell()
+def _retrieved(
+    by: str, d: int, run: Run | None, dataset: str, train_images: int | None, k: int, queries: int
+) -> dict[str, float]:
+    data = load(dataset)
+    images, asked = data.train_images[:train_images], data.test_images[:queries]
+    if run is not None:
+        base, asked = run.encode(images).numpy(), run.encode(asked).numpy()
+    else:
+        base, asked = _pixels(images), _pixels(asked)
+        if by == "PCA":
+            pca = principal_components(base, d)
+            base, asked = pca.transform(base), pca.transform(asked)
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        index = faiss.IndexFlatL2(base.shape[1])  # as an index of images would have it
+        index.add(np.ascontiguousarray(base, dtype=np.float32))
+        started = time.perf_counter()
+        found = index.search(np.ascontiguousarray(asked, dtype=np.float32), k)[1]
+        seconds = time.perf_counter() - started
+    finally:
+        faiss.omp_set_num_threads(threads)
+    right = data.train_labels.numpy()[found] == data.test_labels[:queries].numpy()[:, None]
+    return {"precision": right.mean(), "milliseconds": round(1000 * seconds / len(asked), 4)}

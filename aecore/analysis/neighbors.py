@@ -13,18 +13,54 @@ from torch import Tensor
 from aecore import checks
 
 METRICS = ("L1", "L2")
+FEW = 20  # dimensions up to which a tree finds neighbors faster than a look at all points
 BLOCK = 2000  # images whose neighbors are compared at once
 CHUNK = 200  # images whose distances to all others are in memory at once
 
 
-def nearest_images(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndarray:
-    """Row numbers (Q, k) of the nearest to each of `rows` (Q,) among the other images, in order.
+def nearest(
+    base: Tensor | np.ndarray,
+    k: int,
+    *,
+    queries: Tensor | np.ndarray | None = None,
+    rows: Sequence[int] | None = None,
+    metric: str = "L2",
+) -> np.ndarray:
+    """Row numbers (Q, k) in `base` (N, …) of the k nearest to each query, in order.
 
-    `images` (N, …) are bytes and `metric` is "L1" or "L2". Exact, since distances of bytes (for
-    L2 their squares) are whole numbers: images equally far come in the order of their rows.
-    Raises `InvalidValue` unless 1 ≤ k < N.
+    The queries are `queries` (Q, …), or else `rows` (Q,) of the base itself, by default all, each
+    without itself. Exact, by "L1" or "L2". Distances of bytes are whole numbers: equally far images
+    come in the order of their rows (`pairs.nearest_of_all` is the same for all rows, faster). Of
+    floats in few dimensions a tree finds them, in doubles; in many, faiss. Raises `InvalidValue`
+    unless there are k.
     """
-    checks.whole("k", k, 1, len(images) - 1)
+    checks.choice("metric", metric, METRICS)
+    own = None if queries is not None else np.arange(len(base)) if rows is None else np.array(rows)
+    checks.whole("k", k, 1, len(base) - (own is not None))
+    if isinstance(base, Tensor) and base.dtype == torch.uint8 and own is not None:
+        return _nearest_bytes(base, torch.from_numpy(own), k, metric)
+    points = _rows(base)
+    asked = points[own] if queries is None else _rows(queries)
+    found = _searched(points, asked, k + (own is not None), metric)
+    if own is None:
+        return found
+    others = found != own[:, None]
+    others[others.all(1), -1] = False  # so many points in one place that its own is not among them
+    return found[others].reshape(len(own), k)
+
+
+def _searched(points: np.ndarray, asked: np.ndarray, k: int, metric: str) -> np.ndarray:
+    if points.shape[1] <= FEW:
+        tree = cKDTree(points.astype(np.float64))
+        found = tree.query(asked.astype(np.float64), k, p=1 + METRICS.index(metric))[1]
+        return found.reshape(len(asked), k).astype(np.int32)
+    kind = faiss.METRIC_L2 if metric == "L2" else faiss.METRIC_L1
+    index = faiss.IndexFlat(points.shape[1], kind)
+    index.add(points.astype(np.float32))
+    return index.search(asked.astype(np.float32), k)[1].astype(np.int32)
+
+
+def _nearest_bytes(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndarray:
     measure, numbers = distances_to(images, metric), torch.arange(len(images))
     found = []
     for own in rows.split(CHUNK):
@@ -37,7 +73,7 @@ def nearest_images(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndar
 def distances_to(images: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
     """A function from rows (Q,) to their distances (Q, N), int64, to all images; L2 is squared."""
     pixels = images.flatten(1)
-    if checks.choice("metric", metric, METRICS) == "L1":
+    if metric == "L1":
         base = pixels.numpy().astype(np.float32)
         return lambda rows: torch.from_numpy(
             faiss.pairwise_distances(base[rows.numpy()], base, metric=faiss.METRIC_L1)
@@ -47,33 +83,14 @@ def distances_to(images: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
     return lambda rows: (lengths[rows, None] + lengths - 2 * (base[rows] @ base.T)).long()
 
 
-def nearest_points(points: np.ndarray, rows: np.ndarray, k: int, metric: str) -> np.ndarray:
-    """Row numbers (Q, k) of the nearest to each of `rows` (Q,) among the other points, in order.
-
-    For `points` (N, d) of few dimensions; exact, equally far points in no certain order. Raises
-    `InvalidValue` unless 1 ≤ k < N.
-    """
-    checks.whole("k", k, 1, len(points) - 1)
-    p = 1 + METRICS.index(checks.choice("metric", metric, METRICS))
-    found = cKDTree(points).query(points[rows], k + 1, p=p)[1]
-    others = found != rows[:, None]
-    others[others.all(1), -1] = False  # so many points in one place that its own is not among them
-    return found[others].reshape(len(rows), k).astype(np.int32)
-
-
 def score(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
     """Share (N,) of each image's k nearest `before` that are among its k nearest `after`.
 
     Both are neighbor lists (N, ≥ k). The report's score@k is its mean.
     """
-    return np.concatenate(
-        [
-            (first[:, :, None] == second[:, None, :]).any(2).mean(1)
-            for first, second in zip(
-                *(_parts(neighbors[:, :k]) for neighbors in (before, after)), strict=True
-            )
-        ]
-    )
+    parts = zip(*(_parts(lists[:, :k]) for lists in (before, after)), strict=True)
+    kept = [(one[:, :, None] == other[:, None, :]).any(2).mean(1) for one, other in parts]
+    return np.concatenate(kept)
 
 
 def agreement(neighbors: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
@@ -115,37 +132,14 @@ def fitting(ks: Sequence[int], images: int) -> list[int]:
 
 def examples(labels: Tensor, each: int = 3) -> list[int]:
     """Row numbers of the first `each` images of every class of `labels` (N,)."""
-    return [
-        row for label in labels.unique() for row in (labels == label).nonzero()[:each, 0].tolist()
-    ]
+    rows = [(labels == label).nonzero()[:each, 0].tolist() for label in labels.unique()]
+    return [row for of_class in rows for row in of_class]
 
 
 def _parts(values: np.ndarray) -> Iterable[np.ndarray]:
     return (values[first : first + BLOCK] for first in range(0, len(values), BLOCK))
 
 
-def nearest(base: Tensor, queries: Tensor, k: int) -> np.ndarray:
-    """Row numbers (Q, k) in `base` (N, …) of the k nearest to each of `queries` (Q, …), in order.
-
-    Exact, by Euclidean distance. Raises `InvalidValue` unless 1 ≤ k ≤ N.
-    """
-    index, asked = _index(base, k), _rows(queries)
-    return index.search(asked, k)[1]
-
-
-def precision(found: np.ndarray, base_labels: Tensor, query_labels: Tensor) -> float:
-    """Share of the images `found` (Q, k) that are of their query's class: precision at k."""
-    return float((base_labels.numpy()[found] == query_labels.numpy()[:, None]).mean())
-
-
-def _index(base: Tensor | np.ndarray, k: int) -> faiss.IndexFlatL2:
-    rows = _rows(base)
-    checks.whole("k", k, 1, len(rows))
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(rows)
-    return index
-
-
 def _rows(values: Tensor | np.ndarray) -> np.ndarray:
-    """One row a value, contiguous floats, as faiss and scikit-learn want them."""
-    return np.ascontiguousarray(values, dtype=np.float32).reshape(len(values), -1)
+    """One row a value, contiguous."""
+    return np.ascontiguousarray(values).reshape(len(values), -1)

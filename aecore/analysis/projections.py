@@ -6,20 +6,18 @@ import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from openTSNE import TSNE
-from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
-from sklearn.neighbors import NearestNeighbors
 
 from aecore import checks
+from aecore.analysis import neighbors
+from aecore.analysis.errors import principal_components
 from aecore.data import as_floats, load
-from aecore.engine.measured import answers
-from aecore.engine.pool import Counter, reproducible
-from aecore.page.show import spread
+from aecore.engine.measured import Asked, answers
+from aecore.models import FAMILIES
 from aecore.runs import Run
 from aecore.store.entries import Store
 
@@ -49,8 +47,8 @@ class Projection:
         """What it shows: "t-SNE of pixels", "code of VAE, d = 2"; alike for every seed."""
         if self.run is None:
             return f"{self.method} of pixels"
-        kind = {"vae": "VAE"}.get(self.run.spec.architecture, "autoencoder")
-        return f"{self.method} of {kind}, d = {self.run.spec.latent_dim}"
+        spec = self.run.spec
+        return f"{self.method} of {FAMILIES[spec.architecture].title}, d = {spec.latent_dim}"
 
 
 def tsne(values: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -70,11 +68,6 @@ def tsne(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.asarray(solver.fit(np.asarray(values, dtype=np.float64)))
 
 
-def pca(values: np.ndarray) -> np.ndarray:
-    """The first two principal components (N, 2) of `values` (N, d)."""
-    return PCA(2, svd_solver="full").fit_transform(np.asarray(values, dtype=np.float64))
-
-
 def chance(labels: np.ndarray) -> float:
     """What `label_agreement` would be if neighbors were drawn at random: Σ (share of class)²."""
     return float(np.square(np.bincount(labels) / len(labels)).sum())
@@ -85,9 +78,8 @@ def label_agreement(points: np.ndarray, labels: np.ndarray, k: int = NEIGHBORS) 
 
     By Euclidean distance. Raises `InvalidValue` unless there are k other points.
     """
-    checks.whole("k", k, 1, len(points) - 1)
-    found = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
-    return float((labels[found] == labels[:, None]).mean())
+    found = neighbors.nearest(points, k)
+    return float(neighbors.agreement(found, labels, k).mean())
 
 
 def project(
@@ -98,25 +90,33 @@ def project(
 ) -> list[Projection]:
     """The first `images` test images by each way: a run, or a data set for its pixels, and method.
 
-    Methods are "t-SNE", "PCA" and, for runs of d = 2, "code": its two numbers themselves. Raises
-    `InvalidValue` for another method, "code" of anything else, a code of one number, or a run that
-    diverged and has no codes.
+    Methods are "t-SNE", "PCA" and, for runs of d = 2, "code": its two numbers themselves. A run
+    that diverged has no codes: its points and measures are NaN. Raises `InvalidValue` for another
+    method, "code" of anything else, or a code of one number.
     """
     for of, method in ways:
         checks.choice("method", method, METHODS)
-        _check(of, method)
-    found = answers(
-        [_question(of, method, images) for of, method in ways],
-        _job,
-        [(of, method, images) for of, method in ways],
-        [images] * len(ways),
-        f"projecting {len(ways)} {'code' if len(ways) == 1 else 'codes'}",
-        executor,
-        store,
-    )
+        d = None if isinstance(of, str) else of.spec.latent_dim
+        if d == 1 or (method == "code" and d != 2):
+            must = "of a run with d = 2" if method == "code" else "of more than one number"
+            raise checks.InvalidValue.of("method", method, must)
+    asked = [
+        None
+        if isinstance(of, Run) and of.diverged
+        else Asked(_question(of, method, images), (of, method, images), images)
+        for of, method in ways
+    ]
+    label = f"projecting {len(ways)} {'code' if len(ways) == 1 else 'codes'}"
+    found = answers(asked, _projected, label, executor=executor, store=store)
+    measures = ("agreement", "agreement_before", "silhouette")
     return [
-        Projection(None if isinstance(of, str) else of, method, _points(text), **measured)
-        for (of, method), (text, measured) in zip(ways, found, strict=True)
+        Projection(
+            None if isinstance(of, str) else of,
+            method,
+            _points(answer[0]) if answer else np.full((images, 2), np.nan, np.float32),
+            **(answer[1] if answer else dict.fromkeys(measures, np.nan)),
+        )
+        for (of, method), answer in zip(ways, found, strict=True)
     ]
 
 
@@ -138,66 +138,41 @@ def by_name(projections: Sequence[Projection]) -> dict[str, list[Projection]]:
 
 
 def separation(projections: Mapping[str, Sequence[Projection]]) -> pd.DataFrame:
-    """How well the classes part, a row for each name: means ± deviations over seeds, as text.
+    """How well the classes part, a row for each name; each cell has a value for every seed.
 
     Columns: `before` and `plane`, the label agreement in the space projected and in the plane,
     and `silhouette`.
     """
-    return pd.DataFrame(
-        {
-            name: {
-                "before": spread([p.agreement_before for p in group], 3),
-                "plane": spread([p.agreement for p in group], 3),
-                "silhouette": spread([p.silhouette for p in group], 2),
-            }
-            for name, group in projections.items()
-        }
-    ).T
-
-
-def _check(of: Run | str, method: str) -> None:
-    if not isinstance(of, str) and of.diverged:
-        raise checks.InvalidValue(f"run {of.key[:8]} is not allowed: it diverged, without codes")
-    d = None if isinstance(of, str) else of.spec.latent_dim
-    if d == 1 or (method == "code" and d != 2):
-        must = "of a run with d = 2" if method == "code" else "of more than one number"
-        raise checks.InvalidValue(f"method={method!r} is not allowed here: must be {must}")
+    measures = {"before": "agreement_before", "plane": "agreement", "silhouette": "silhouette"}
+    rows = {
+        name: {column: [getattr(p, of) for p in group] for column, of in measures.items()}
+        for name, group in projections.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _question(of: Run | str, method: str, images: int) -> dict[str, object]:
     what = {"data": load(of).digest} if isinstance(of, str) else {"run": of.key}
-    return {
-        "table": "projection",
-        "version": PROJECTIONS,
-        "method": method,
-        "images": images,
-        **what,
-    }
+    question = {"table": "projection", "version": PROJECTIONS, "method": method, "images": images}
+    return question | what
 
 
-def _job(
-    of: Run | str, method: str, images: int, counter_path: Path | None = None
-) -> tuple[str, dict[str, float]]:
+def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, float]]:
     """The points as base64 of little-endian float32, and what is measured of them."""
     data = load(of if isinstance(of, str) else of.spec.dataset)
     shown, labels = data.test_images[:images], data.test_labels[:images].numpy()
-    with reproducible():
-        codes = as_floats(shown) if isinstance(of, str) else of.encode(shown)
-        values = codes.flatten(1).numpy()
-        match method:
-            case "t-SNE":
-                points = tsne(values)
-            case "PCA":
-                points = pca(values)
-            case _:
-                points = values
+    codes = as_floats(shown) if isinstance(of, str) else of.encode(shown)
+    values = points = codes.flatten(1).numpy()
+    if method == "t-SNE":
+        points = tsne(values)
+    elif method == "PCA":
+        points = principal_components(values, 2).transform(values)
     k = min(NEIGHBORS, len(values) - 1)
     measured = {
         "agreement": label_agreement(points, labels, k),
         "agreement_before": label_agreement(values, labels, k),
         "silhouette": float(silhouette_score(points, labels)),
     }
-    Counter(counter_path).add(images)
     return base64.b64encode(points.astype("<f4").tobytes()).decode(), measured
 
 

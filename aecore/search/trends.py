@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, spearmanr
 
 from aecore.checks import InvalidValue
-
-if TYPE_CHECKING:  # search brings Optuna, which figures that show no trials do without
-    from aecore.search.trials import Trial
+from aecore.search.trials import Trial
 
 WEAK = 0.3  # the largest rank correlation that is called weak: Cohen's (1988) medium effect
 
@@ -72,6 +69,11 @@ def rank_correlation(
     z = math.atanh(min(max(rho, -largest), largest))
     half = norm.ppf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return rho, math.tanh(z - half), math.tanh(z + half)
+
+
+def marginal_trends(trials: pd.DataFrame, fields: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """`marginal_trend` of the loss in a `trials_table` with each of `fields`."""
+    return {field: marginal_trend(trials[field], trials["validation_loss"]) for field in fields}
 
 
 def correlations(trials: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
@@ -195,19 +197,3 @@ def contest(guests: Mapping[str, Trial], tables: Mapping[str, pd.DataFrame]) -> 
             "near_top": 1 + better <= max(1, among / 4),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def replicated(parts: Mapping[str, bool | None], lacks: str = "") -> tuple[bool | None, str]:
-    """Whether every part of a reported result is found again, and, unless it is, why not.
-
-    `parts` maps what was reported to whether it holds, None where that is open. `lacks` says what
-    the trials at hand fall short of the report in: with it what does not hold is open too.
-    """
-    missed = [name for name, holds in parts.items() if holds is not None and not holds]
-    still_open = [name for name, holds in parts.items() if holds is None]
-    if not missed and not still_open:
-        return True, ""
-    why = [lacks] if lacks else []
-    why += [f"not found again: {', '.join(missed)}"] if missed else []
-    why += [f"still open: {', '.join(still_open)}"] if still_open else []
-    return False if missed and not lacks else None, "; ".join(why)

@@ -18,9 +18,10 @@ from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.data import load, split
 from aecore.engine.jobs import STACKED
+from aecore.engine.measured import Asked, answers
 from aecore.runs import Run, fit
-from aecore.search import study
-from aecore.search.priors import Choice, Prior
+from aecore.search import samplers
+from aecore.search.samplers import Choice, Prior
 from aecore.spec import Spec, digest
 from aecore.store.entries import Store, StoreError
 from aecore.training import RECIPE
@@ -138,7 +139,7 @@ class Search:
         """The file of the study that `optuna-dashboard` opens."""
         return (store or Store()).root / "studies" / f"{self.name(sampler)}.log"
 
-    def frozen(self, trials: Sequence[Trial]) -> list[study.FrozenTrial]:
+    def frozen(self, trials: Sequence[Trial]) -> list[samplers.FrozenTrial]:
         """The trials as Optuna has them, in the order in which they came to their end.
 
         Those stopped early or diverged are not complete, the latter without a loss.
@@ -152,21 +153,20 @@ class Search:
         return [self._freeze(trial, losses[trial.number]) for trial in ended]
 
     def importance(self, trials: Sequence[Trial], store: Store | None = None) -> pd.Series:
-        """`study.importance` of the trials, kept in the store."""
-        store, keys = store or Store(), [[run.key for run in trial.runs] for trial in trials]
-        key = digest({"table": "importance", "search": self.name("importance"), "runs": keys})
-        if (entry := store.read("table", key)) is not None:
-            return pd.Series(entry.document["importance"])
-        found = study.importance(self.frozen(trials))
-        if found.notna().all():
-            store.write("table", key, {"importance": found.to_dict()}, {})
-        return found
+        """`samplers.importance` of the trials, kept in the store."""
+        keys = [[run.key for run in trial.runs] for trial in trials]
+        question = {"table": "importance", "search": self.name("importance"), "runs": keys}
+        asked = [Asked(question, (self.frozen(trials),), len(trials))]
+        (found,) = answers(asked, samplers.importance, "weighing settings", "trials", store=store)
+        return pd.Series(found, dtype=float)
 
-    def _freeze(self, trial: Trial, losses: dict[int, float]) -> study.FrozenTrial:
+    def _freeze(self, trial: Trial, losses: dict[int, float]) -> samplers.FrozenTrial:
         settings = {name: getattr(trial.spec, name) for name in self.priors}
         complete = not trial.stopped and math.isfinite(trial.loss)
         keys = [run.key for run in trial.runs]
-        return study.freeze(settings, self.priors, losses, complete, trial=trial.number, runs=keys)
+        return samplers.freeze(
+            settings, self.priors, losses, complete, trial=trial.number, runs=keys
+        )
 
     def _with(self, fields: Mapping[str, Any]) -> Spec:
         return Spec.from_dict({**self.base.to_dict(), **fields})
@@ -175,7 +175,7 @@ class Search:
         path = self.path(sampler, store)
         try:
             with store.lease(path.stem):
-                study.record(path, self.frozen(trials))
+                samplers.record(path, self.frozen(trials))
         except OSError as error:
             raise StoreError(f"the study {path} can't be written: {error}") from error
 
@@ -213,7 +213,7 @@ def propose_tpe(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
         return propose_random(search, trials)[: startup - done]
     count = min(search.batch, search.trials - done)
     seed = int(np.random.SeedSequence([search.seed, done]).generate_state(1)[0])
-    asked = study.ask(search.frozen(trials), search.priors, count, seed) if count else []
+    asked = samplers.ask(search.frozen(trials), search.priors, count, seed) if count else []
     specs = [search._with(configuration) for configuration in asked]
     return [Proposal(done + i, spec, spec.epochs) for i, spec in enumerate(specs)]
 

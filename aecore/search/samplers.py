@@ -1,17 +1,21 @@
-"""Optuna's part in a search: what to try next, which settings matter, a file for its dashboard."""
+"""How a search draws: priors, and Optuna's part: proposals, importance, its dashboard's file."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
-from aecore.search.priors import Choice, LogUniform, Prior, Uniform, Whole
+from aecore import checks
+from aecore.checks import InvalidValue, field
 
 with warnings.catch_warnings():
     # Optuna imports tqdm.auto, which in a notebook asks for widgets that nothing here uses.
@@ -29,6 +33,80 @@ with warnings.catch_warnings():
     from optuna.trial import FrozenTrial, TrialState, create_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study that it creates
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A number uniform in [low, high]."""
+
+    low: float = field(MISSING, checks.real)
+    high: float = field(MISSING, checks.real)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def draw(self, random: np.random.Generator) -> float:
+        """One value."""
+        return float(random.uniform(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A positive number whose logarithm is uniform in [log low, log high]."""
+
+    low: float = field(MISSING, checks.real, 0, above=True)
+    high: float = field(MISSING, checks.real)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def draw(self, random: np.random.Generator) -> float:
+        """One value."""
+        value = math.exp(random.uniform(math.log(self.low), math.log(self.high)))
+        return min(max(value, self.low), self.high)  # exp(log(x)) may round past x
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number uniform in low, low + 1, …, high."""
+
+    low: int = field(MISSING, checks.whole)
+    high: int = field(MISSING, checks.whole)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def draw(self, random: np.random.Generator) -> int:
+        """One value."""
+        return int(random.integers(self.low, self.high, endpoint=True))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `values`, with probabilities in the ratio of `weights` (equal if left out)."""
+
+    values: Sequence[Any]
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.values) == 0:
+            raise InvalidValue.of("values", self.values, "a list of at least one value")
+        if self.weights is not None:
+            positive = partial(checks.real, low=0, above=True)
+            checks.several("weights", list(self.weights), positive, len(self.values))
+
+    def draw(self, random: np.random.Generator) -> Any:
+        """One value."""
+        weights = np.ones(len(self.values)) if self.weights is None else np.asarray(self.weights)
+        return self.values[int(random.choice(len(self.values), p=weights / weights.sum()))]
+
+
+Prior = Uniform | LogUniform | Whole | Choice
+
+
+def _check(prior: Uniform | LogUniform | Whole) -> None:
+    checks.check_fields(prior)
+    checks.real("high", prior.high, prior.low)
 
 
 def distributions(priors: Mapping[str, Prior]) -> dict[str, BaseDistribution]:
@@ -85,7 +163,7 @@ def ask(
     return [study.ask(distributions(priors)).params for _ in range(count)]
 
 
-def importance(trials: Sequence[FrozenTrial]) -> pd.Series:
+def importance(trials: Sequence[FrozenTrial]) -> dict[str, float]:
     """The share of each setting in the variance of the loss over its prior, adding up to 1.
 
     By functional ANOVA on a random forest (Hutter, Hoos & Leyton-Brown 2014), over the trials that
@@ -95,8 +173,8 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.Series:
     study.add_trials(trials)
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     if len(complete) < 4:
-        return pd.Series(float("nan"), index=sorted(trials[0].params) if trials else [])
-    return pd.Series(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))
+        return dict.fromkeys(sorted(trials[0].params) if trials else [], math.nan)
+    return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))
 
 
 def record(path: Path, trials: Sequence[FrozenTrial]) -> None:
