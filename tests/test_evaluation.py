@@ -5,13 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
-from aecore.analysis.errors import (
-    crossings,
-    loss_curves,
-    pca_errors,
-    principal_components,
-    reconstruction_errors,
-)
+from aecore.analysis.errors import crossings, loss_curves, pca_errors, reconstruction_errors
 from aecore.corruption import GaussianNoise, Occlusion, corrupt
 from aecore.data import load
 from aecore.runs import fit
@@ -53,13 +47,6 @@ def test_errors_are_told_apart_by_the_names_given(runs, store):
     assert set(trained["trained_on"]) == {"strong"}
 
 
-def test_errors_are_stored(runs, store, monkeypatch):
-    first = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
-    monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
-    again = reconstruction_errors(runs, [GaussianNoise(0.3)], store=store)
-    assert first.equals(again)
-
-
 def test_pca_errors_are_scikit_learns(tiny, store):
     data = load(tiny)
     found = pca_errors(data, 5, store=store)
@@ -74,18 +61,7 @@ def test_pca_errors_are_scikit_learns(tiny, store):
     assert len(pca_errors(data, 1000, train_images=20, store=store)) == 20
 
 
-@pytest.mark.parametrize("shape", [(60, 9), (9, 60)])
-def test_principal_components_are_scikit_learns(shape):
-    values = np.random.default_rng(0).normal(size=shape)
-    found, full = principal_components(values, 100), PCA(9, svd_solver="full").fit(values)
-    assert found.n_components_ == 9
-    many = 8  # the mean takes a dimension off nine points
-    codes = found.transform(values)[:, :many], full.transform(values)[:, :many]
-    np.testing.assert_allclose(*map(np.abs, codes), atol=1e-8)
-    np.testing.assert_allclose(found.mean_, values.mean(0))
-
-
-def test_a_diverged_run_has_no_error_and_shifts_no_other(tiny, store):
+def test_a_diverged_run_has_no_error_and_shifts_no_other(tiny, store, monkeypatch):
     base = Spec(dataset=tiny, epochs=1, batch_size=50, optimizer="sgd")
     runs = fit([base, base.replace(learning_rate=1e20), base.replace(seed=1)], store=store)
     assert [run.diverged for run in runs] == [False, True, False]
@@ -95,6 +71,7 @@ def test_a_diverged_run_has_no_error_and_shifts_no_other(tiny, store):
         assert list(errors["key"]) == [run.key for run in runs for _ in tested]
         assert list(errors["level"]) == 3 * [0, 0.3]
         assert list(np.isnan(errors["mse"])) == [False, False, True, True, False, False]
+        monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert loss_curves(runs)["train_loss"].dtype == float
 
 
@@ -106,8 +83,8 @@ def test_crossings_by_hand():
         (2, "clean"): [1.0, 2.0, 3.0], (2, "noise"): [0.5, 1.0, 2.0],  # below throughout
         (3, "clean"): [1.0, 2.0, 3.0], (3, "noise"): [0.5, 1.0, 4.0],  # above at the end
     }  # fmt: skip
-    for (seed, trained_on), values in curves.items():
-        for level, mse in enumerate(values):
-            rows.append({"seed": seed, "trained_on": trained_on, "level": level, "mse": mse})
-    found = crossings(pd.DataFrame(rows), "clean", "noise")
+    for way, values in curves.items():
+        rows += [(*way, level, mse) for level, mse in enumerate(values)]
+    errors = pd.DataFrame(rows, columns=["seed", "trained_on", "level", "mse"])
+    found = crossings(errors, "clean", "noise")
     np.testing.assert_allclose(found, [4 / 3, math.nan, 0, math.nan])

@@ -21,18 +21,6 @@ from aecore.runs import fit
 from aecore.spec import Spec
 
 
-def test_precision_and_recall_by_hand():
-    real = torch.tensor([[0.0], [1], [2], [10]])  # with k = 1 they reach 1, 1, 1 and 8 far
-    drawn = torch.tensor([[2.5], [3.5], [20]])  # these 1, 1 and 16.5 far
-    precision, recall = precision_and_recall(real, drawn, k=1)
-    assert precision == pytest.approx(2 / 3)  # 2.5 by 2, 3.5 by 10; 20 is too far out
-    assert recall == pytest.approx(2 / 4)  # 2 by 2.5, 10 by 20
-    with pytest.raises(
-        InvalidValue, match="k=3 is not allowed: must be a whole number at least 1 and at most 2"
-    ):
-        precision_and_recall(real, drawn)
-
-
 def test_precision_and_recall_by_counting():
     random = np.random.default_rng(0)
     real, drawn = random.normal(0, 1, (50, 4)), random.normal(1, 0.5, (40, 4))
@@ -49,11 +37,14 @@ def test_precision_and_recall_by_counting():
 
     found = precision_and_recall(torch.from_numpy(real), torch.from_numpy(drawn))
     assert found == pytest.approx((inside(real, drawn), inside(drawn, real)))
+    with pytest.raises(InvalidValue, match=r"k=3 .* whole number at least 1 and at most 2"):
+        precision_and_recall(torch.rand(4, 2), torch.rand(3, 2))
 
 
-def test_coarse_shapes_are_scikit_learns_first_components():
+@pytest.mark.parametrize("count", [100, 20])  # more and fewer than pixels
+def test_coarse_shapes_are_scikit_learns_first_components(count):
     source = torch.Generator().manual_seed(0)
-    images, others = (torch.rand(n, 1, 5, 6, generator=source) for n in (100, 7))
+    images, others = (torch.rand(n, 1, 5, 6, generator=source) for n in (count, 7))
     pca = PCA(8, svd_solver="full").fit(images.flatten(1).numpy())
     for found, given in zip(coarse(images, others), (images, others), strict=True):
         expected = pca.transform(given.flatten(1).numpy())
