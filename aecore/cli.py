@@ -78,13 +78,13 @@ def _run(given: argparse.Namespace) -> int:
 
 def _claims(given: argparse.Namespace) -> int:
     from aecore.page.claims import CLAIM
-    from aecore.publish import records
+    from aecore.publish import fill
 
     root = project()
-    pages = records.finished(_executed(root, given), records.sections(root))
+    pages = fill.finished(_executed(root, given), fill.sections(root))
     for name, page in pages.items():
-        for record in records.of_kind(page, CLAIM):
-            verdict = "holds" if record["holds"] else "FAILS"
+        for record in fill.of_kind(page, CLAIM):
+            verdict = {True: "holds", False: "FAILS", None: "open "}[record["holds"]]
             print(f"{verdict}  {name}/{record['name']}: {record['text']}")
     return 0
 

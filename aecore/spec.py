@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from aecore import checks, corruption
 from aecore.checks import InvalidValue, choice, field, optional, real, several, whole
-from aecore.corruption import Corruption, Masking, a_corruption
+from aecore.corruption import Corruption, a_corruption
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "one_cycle")
 SEEDS = 2**63 - 1  # the largest
-PIXELS = "pixels"  # in the widths of a network: however many an image has
 
 
 def count(name: str, value: object) -> int:
@@ -164,55 +162,6 @@ class Spec:
 def check_field(name: str, value: object) -> Any:
     """`value` as the field of that name of a `Spec` has it; raises `InvalidValue` like `Spec`."""
     return Spec.__dataclass_fields__[name].metadata["check"](name, value)
-
-
-def parse_widths(written: object) -> tuple[int, tuple[int, ...], int]:
-    """Inputs, hidden widths and latent dimension of a dense network written `784-512-128-10`.
-
-    Raises `InvalidValue` for anything but whole numbers of at least 1, two or more, between dashes.
-    """
-    parts = written.split("-") if isinstance(written, str) else []
-    if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise InvalidValue(
-            f"widths {written!r} are not allowed: must be numbers of units from the input to the "
-            "code, as in 784-512-128-10"
-        )
-    inputs, *hidden, code = map(int, parts)
-    return inputs, tuple(hidden), code
-
-
-def parse_network(name: str, written: object, pixels: int | None = None) -> tuple[str, dict]:
-    """What tables call a dense network, and the fields of its spec.
-
-    It is written `784-512-128-10` or `pixels-512-128-10`, or with ` noise 0.4` after it, the part
-    of the pixels that `Masking` sets to 0. Raises `InvalidValue`, which calls the text `name`, for
-    anything else, and for a network that is not for images of so many `pixels`.
-    """
-    widths, noisy, noise = written.partition(" noise ") if isinstance(written, str) else ("",) * 3
-    any_image = widths.startswith(f"{PIXELS}-")
-    try:
-        numbers = f"{pixels or 1}{widths.removeprefix(PIXELS)}" if any_image else widths
-        inputs, hidden, code = parse_widths(numbers)
-        masked = real(name, float(noise), 0, 1, below=True) if noisy else 0.0
-    except ValueError:
-        raise InvalidValue.of(
-            name, written, f"widths from the image to the code, as in 784-512-128-10 or {PIXELS}-"
-            "512-128-10, and where noise hides a part of the pixels, that part from 0 to below 1, "
-            "as in 784-512-128-10 noise 0.4"
-        ) from None  # fmt: skip
-    if pixels is not None and inputs != pixels:
-        allowed = f"for images of {pixels} pixels: begin with that number or the word {PIXELS}"
-        raise InvalidValue.of(name, written, allowed)
-    title = f"{numbers}, noise {masked:g}" if masked else numbers
-    damage = Masking(masked) if masked else None
-    fields = {"widths": hidden, "latent_dim": code, "corruption": damage}
-    return title, {"architecture": "dense", **fields}
-
-
-def networks(written: Iterable[str], pixels: int, recipe: Spec) -> dict[str, Spec]:
-    """`recipe` for each of the dense networks, by its name, for images of so many `pixels`."""
-    parsed = [parse_network(f"networks[{n}]", one, pixels) for n, one in enumerate(written)]
-    return {title: recipe.replace(**fields) for title, fields in parsed}
 
 
 def digest(data: Any) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aecore.data import load
 from aecore.page.claims import CLAIM
-from aecore.publish import batch, records
+from aecore.publish import batch, fill
 from aecore.store.entries import Store
 from aecore.store.paths import home
 
@@ -37,7 +37,7 @@ def test_paper_book_trains_nothing_and_its_claims_hold(tmp_path, monkeypatch, ca
     assert [outcome.problem for outcome in outcomes if outcome.problem] == []
     with capsys.disabled():
         print(f"\npaper: {sum(outcome.seconds for outcome in outcomes):.0f} s", end=" ")
-    pages = records.finished(tmp_path / "paper", records.sections(ROOT))
-    claims = [claim for page in pages.values() for claim in records.of_kind(page, CLAIM)]
+    pages = fill.finished(tmp_path / "paper", fill.sections(ROOT))
+    claims = [claim for page in pages.values() for claim in fill.of_kind(page, CLAIM)]
     assert len(claims) > 30
     assert [claim["text"] for claim in claims if not claim["holds"] and not claim["report"]] == []

@@ -221,3 +221,22 @@ def _baseline(dataset: str, encoder: Run | None, counts: Sequence[int]) -> dict[
             found[method].append(float((predicted == data.test_labels.numpy()).mean()))
         seen(count)
     return found
+
+
+def available(spec: Spec) -> int:
+    """How many labeled images there are to train on."""
+    return len(load(spec.dataset).train_labels[: spec.train_images])
+
+
+def gaps(runs: Sequence[Run]) -> list[float]:
+    """Validation loss of the best epoch over training loss of the last, for each run."""
+    return [
+        math.nan if r.diverged else r.validation_loss / r.history[-1]["train_loss"] for r in runs
+    ]
+
+
+def learns(runs: Sequence[Run]) -> bool:
+    """Whether the validation loss of every run is lower at its best epoch than after the first."""
+    return all(
+        not run.diverged and run.validation_loss < run.history[0]["validation_loss"] for run in runs
+    )

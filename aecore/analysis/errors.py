@@ -33,9 +33,9 @@ def reconstruction_errors(
     """Test error of every run under every corruption of its input, a row each.
 
     Columns, after those of `measured.frame`: `trained_on` and `tested_on` (what `test_corruptions`
-    calls a corruption, else its name, or "clean"), `level` (the strength tested) and `mse`: the
-    mean over all pixels of all test images of (reconstruction - clean image)²; NaN for a run that
-    diverged. The corrupted images are the same for all.
+    calls a corruption, else its name, or "clean"), `trained_at` and `level` (their strengths) and
+    `mse`: the mean over all pixels of all test images of (reconstruction - clean image)²; NaN for
+    a run that diverged. The corrupted images are the same for all.
     """
     named = isinstance(test_corruptions, Mapping)
     called = {c: label for label, c in test_corruptions.items()} if named else {}
@@ -49,10 +49,11 @@ def reconstruction_errors(
     tests = [{"tested_on": called.get(c, name(c)), "level": strength(c)} for c in tested]
     rows = []
     for run, errors in zip(runs, found, strict=True):
-        own = {"trained_on": called.get(run.spec.corruption, name(run.spec.corruption))}
+        damage = run.spec.corruption
+        own = {"trained_on": called.get(damage, name(damage)), "trained_at": strength(damage)}
         every = zip(tests, errors or [math.nan] * len(tests), strict=True)
         rows.append([{**own, **test, "mse": mse} for test, mse in every])
-    return frame(runs, rows, ["trained_on", "tested_on", "level", "mse"])
+    return frame(runs, rows, ["trained_on", "trained_at", "tested_on", "level", "mse"])
 
 
 def _errors(run: Run, tested: Sequence[Corruption | None]) -> list[float]:
@@ -95,13 +96,15 @@ def principal_components(values: np.ndarray, d: int) -> PCA:
 
 
 def pca_errors(
-    data: Dataset, largest: int, train_images: int | None = None, store: Store | None = None
+    data: Dataset | str, largest: int, train_images: int | None = None, store: Store | None = None
 ) -> pd.DataFrame:
     """Test error of principal component analysis for d = 1 … `largest`: `latent_dim` and `mse`.
 
-    Fitted to the first `train_images` training images; the mean over pixels in [0, 1] of
-    (reconstruction - image)². Ends earlier where there are fewer pixels or images than `largest`.
+    Of a data set, or that of a name. Fitted to the first `train_images` training images; the mean
+    over pixels in [0, 1] of (reconstruction - image)². Ends earlier where there are fewer pixels
+    or images than `largest`.
     """
+    data = load(data) if isinstance(data, str) else data
     train, test = data.train_images[:train_images].flatten(1), data.test_images.flatten(1)
     largest = min(checks.whole("largest", largest, 1), *train.shape)
     question = {"table": "pca", "version": EVALUATION, "data": data.digest}
@@ -138,3 +141,37 @@ def crossings(errors: pd.DataFrame, first: str, second: str) -> list[float]:
             ends = [above[-1] + 1, above[-1]]
             found.append(float(np.interp(0, gap[ends], levels[ends])))
     return found
+
+
+def seeds_of(
+    errors: pd.DataFrame, by: str | Sequence[str], column: str = "mse", form: str = "{}"
+) -> dict[str, list[float]]:
+    """The values of a column, one a seed, for each value of `by`, which `form` makes a name of."""
+    keys = [by] if isinstance(by, str) else list(by)
+    groups = errors.groupby(keys, sort=False)[column]
+    return {form.format(*key): rows.tolist() for key, rows in groups}
+
+
+def growth(errors: pd.DataFrame) -> pd.DataFrame:
+    """How much the error grows from the clean images to the strongest damage: (seed, latent_dim).
+
+    `errors` is a table of `reconstruction_errors` under one kind of corruption.
+    """
+    curves = errors.set_index(["level", "seed", "latent_dim"])["mse"].unstack()
+    return curves.loc[errors["level"].max()] - curves.loc[0]
+
+
+def gains(errors: pd.DataFrame, plain: str, kinds: Sequence[str]) -> pd.DataFrame:
+    """How much less the models trained on each of `kinds` err under it than those on `plain`.
+
+    `errors` is a table of `reconstruction_errors`; means over seeds, a row for each latent_dim.
+    """
+    keys = ["trained_on", "tested_on", "latent_dim"]
+    mean = errors.groupby(keys)["mse"].mean()
+    return pd.DataFrame({kind: mean[plain, kind] - mean[kind, kind] for kind in kinds})
+
+
+def components_for(pca: pd.DataFrame, mse: float) -> str:
+    """How many components a table of `pca_errors` needs for that error, as text."""
+    enough = pca.loc[pca["mse"] <= mse, "latent_dim"]
+    return f"{enough.min()}" if len(enough) else f"more than {pca['latent_dim'].max()}"

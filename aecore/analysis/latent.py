@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Generator, Tensor
 
 from aecore import checks
+from aecore.data import load
 from aecore.engine.pool import BATCH, in_threads
 from aecore.runs import Run
 
@@ -185,3 +188,45 @@ def unevenness(decode: Decode, centroids: Tensor, steps: int) -> Tensor:
     for b, a in combinations(range(len(centroids)), 2):
         values[a, b] = values[b, a] = morph(decode, centroids[a], centroids[b], steps).unevenness
     return values
+
+
+def sample_prior(count: int, d: int, *, generator: Generator) -> Tensor:
+    """Codes (count, d) from N(0, I), the prior of a variational autoencoder."""
+    return torch.randn(count, d, generator=generator)
+
+
+def centroids_of(runs: Sequence[Run]) -> list[Tensor]:
+    """Each run's `centroids` of the test images of its data set."""
+    sets = [load(run.spec.dataset) for run in runs]
+    return [
+        centroids(run.encode(data.test_images), data.test_labels)
+        for run, data in zip(runs, sets, strict=True)
+    ]
+
+
+def unevenness_of(runs: Sequence[Run], centers: Sequence[Tensor], steps: int) -> np.ndarray:
+    """Each run's `unevenness` between its centroids: (runs, K, K)."""
+    every = zip(runs, centers, strict=True)
+    return np.stack([unevenness(run.decode, own, steps).numpy() for run, own in every])
+
+
+def fade(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Images (steps, C, H, W) that fade from one (C, H, W) to another, pixel by pixel."""
+    way = torch.linspace(0, 1, steps)[:, None, None, None]
+    return start + way * (end - start)
+
+
+def paths_between(runs: Sequence[Run], images: Tensor, steps: int) -> list[Path]:
+    """Each run's straight path between the codes of two images (2, C, H, W)."""
+    return [morph(run.decode, *run.encode(images), steps) for run in runs]
+
+
+def steps_of(paths: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+    """How far each step of the named paths moves the picture: `model`, `step`, `moved`."""
+    rows = [
+        (name, step, change)
+        for name, group in paths.items()
+        for path in group
+        for step, change in enumerate(path.moved.tolist(), 1)
+    ]
+    return pd.DataFrame(rows, columns=["model", "step", "moved"])

@@ -361,3 +361,10 @@ def _retrieved(
         faiss.omp_set_num_threads(threads)
     right = data.train_labels.numpy()[found] == data.test_labels[:queries].numpy()[:, None]
     return {"precision": right.mean(), "milliseconds": round(1000 * seconds / len(asked), 4)}
+
+
+def found_for(query: Tensor, base: Tensor, run: Run, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (k,) of the images in `base` nearest to one, (1, C, H, W): by pixels, by code."""
+    by_pixels = nearest(_pixels(base), k, queries=_pixels(query))
+    by_code = nearest(run.encode(base).numpy(), k, queries=run.encode(query).numpy())
+    return by_pixels[0], by_code[0]

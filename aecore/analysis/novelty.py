@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -173,3 +173,10 @@ def blank_errors(runs: Sequence[Run], levels: Sequence[float]) -> pd.DataFrame:
             errors = image_errors(run, blanks.expand(-1, *run.image_shape)).tolist()
         rows.append([{"brightness": b, "mse": e} for b, e in zip(levels, errors, strict=True)])
     return frame(runs, rows, ["brightness", "mse"])
+
+
+def missing(dataset: str, found: Mapping[str, Tensor]) -> str:
+    """A sentence that says which other data set was not to be had; empty where none is missed."""
+    if OTHER.get(dataset, KNOWN) in found:
+        return ""
+    return f"{OTHER[dataset]} is not to be had here: this page goes on without it."

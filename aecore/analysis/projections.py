@@ -178,3 +178,11 @@ def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, 
 
 def _points(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 2)
+
+
+def panels(
+    projections: Mapping[str, Sequence[Projection]], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The points of the first projection of each name, under the name and its agreement."""
+    shown = [projections[name][0] for name in names]
+    return {f"{one.name}<br>{one.agreement:.0%} alike": one.points for one in shown}

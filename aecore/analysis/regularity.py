@@ -16,6 +16,7 @@ from aecore.analysis.errors import mean_squared_error, principal_components
 from aecore.corruption import GaussianNoise, corrupt
 from aecore.data import as_floats, load, one_of_each
 from aecore.engine.measured import frame, of_runs
+from aecore.models import FAMILIES, VariationalAutoencoder
 from aecore.randomness import generator
 from aecore.runs import Run
 from aecore.store.entries import Store
@@ -85,7 +86,7 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
     between = latent.sample_between(codes, SLOPES, generator=generator(0, "between"))
     slopes = latent.jacobian_norms(run.decode, between)
     drawn = latent.sample_normal(codes, DRAWS, generator=generator(0, "normal"))
-    if run.spec.architecture == "vae":
+    if isinstance(run.model, VariationalAutoencoder):
         drawn = torch.randn(drawn.shape, generator=generator(0, "normal"))
     boxed = latent.sample_box(centers, DRAWS, generator=generator(0, "box"))
     real = as_floats(images[:DRAWS])
@@ -132,3 +133,9 @@ def precision_and_recall(real: Tensor, drawn: Tensor, k: int = 3) -> tuple[float
     apart = torch.cdist(real, drawn)
     inside = (apart <= reach(real)[:, None]).any(0), (apart <= reach(drawn)).any(1)
     return tuple(float(one.float().mean()) for one in inside)
+
+
+def by_model(measured: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+    """A table of `regularity` by what an architecture is called and its latent dimension."""
+    groups = measured.groupby(["architecture", "latent_dim"], sort=False)
+    return {(FAMILIES[kind].title, d): rows for (kind, d), rows in groups}

@@ -115,9 +115,11 @@ def _compared(experiment: str, measured: Measured, within: float | None) -> dict
     known, parts = EXPERIMENTS[experiment], {}
     for name in known.figures:
         if name in measured and not isinstance(measured[name], str):
-            mean = float(np.mean(np.ravel(measured[name])))
-            parts[f"{name} ({known.figures[name]:g})"] = known.agrees(name, mean, within)
-    return {name: agrees for name, agrees in parts.items() if agrees is not None}
+            values, compares = np.ravel(measured[name]), within or known.within or known.at_most
+            if compares:
+                agrees = known.agrees(name, float(values.mean()), within) if len(values) else None
+                parts[f"{name} ({known.figures[name]:g})"] = agrees
+    return parts
 
 
 def _verdict(parts: Parts, unlike: str, lacks: str) -> tuple[bool | None, str]:

@@ -69,9 +69,13 @@ def error_by_level(
     return figure.update_yaxes(rangemode="tozero")
 
 
-def mark_level(figure: go.Figure, level: float, text: str) -> go.Figure:
-    """A vertical line at `level` with `text` beside it."""
-    return figure.add_vline(level, line={"dash": "dot", "color": GRAY}, annotation_text=text)
+def mark_level(figure: go.Figure, levels: float | Sequence[float], text: str) -> go.Figure:
+    """A vertical line at the mean of `levels`, with `text` beside it; none where all are NaN."""
+    finite = [level for level in np.ravel(levels) if level == level]
+    if not finite:
+        return figure
+    line = {"dash": "dot", "color": GRAY}
+    return figure.add_vline(float(np.mean(finite)), line=line, annotation_text=text)
 
 
 def mark_value(figure: go.Figure, value: float, text: str = "") -> go.Figure:

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aecore import checks
 from aecore.checks import InvalidValue
-from aecore.spec import Spec, check_field, parse_network
+from aecore.corruption import Masking
+from aecore.spec import Spec, check_field
 from aecore.store.paths import writable_folder
 
 if TYPE_CHECKING:
     from aecore.data import Dataset
 
+PIXELS = "pixels"  # in the widths of a network: however many an image has
 DATASETS = ("mnist", "fashion_mnist")  # as in store.sources
 LIMITS = {"at least": "low", "at most": "high", "above": "low", "below": "high"}
 
@@ -185,3 +187,52 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     names.update(values)
     fields = {name: value for name, value in values.items() if name in Spec.__dataclass_fields__}
     return Spec(**{**fields, **changes})
+
+
+def parse_widths(written: object) -> tuple[int, tuple[int, ...], int]:
+    """Inputs, hidden widths and latent dimension of a dense network written `784-512-128-10`.
+
+    Raises `InvalidValue` for anything but whole numbers of at least 1, two or more, between dashes.
+    """
+    parts = written.split("-") if isinstance(written, str) else []
+    if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InvalidValue(
+            f"widths {written!r} are not allowed: must be numbers of units from the input to the "
+            "code, as in 784-512-128-10"
+        )
+    inputs, *hidden, code = map(int, parts)
+    return inputs, tuple(hidden), code
+
+
+def parse_network(name: str, written: object, pixels: int | None = None) -> tuple[str, dict]:
+    """What tables call a dense network, and the fields of its spec.
+
+    It is written `784-512-128-10` or `pixels-512-128-10`, or with ` noise 0.4` after it, the part
+    of the pixels that `Masking` sets to 0. Raises `InvalidValue`, which calls the text `name`, for
+    anything else, and for a network that is not for images of so many `pixels`.
+    """
+    widths, noisy, noise = written.partition(" noise ") if isinstance(written, str) else ("",) * 3
+    any_image = widths.startswith(f"{PIXELS}-")
+    try:
+        numbers = f"{pixels or 1}{widths.removeprefix(PIXELS)}" if any_image else widths
+        inputs, hidden, code = parse_widths(numbers)
+        masked = checks.real(name, float(noise), 0, 1, below=True) if noisy else 0.0
+    except ValueError:
+        raise InvalidValue.of(
+            name, written, f"widths from the image to the code, as in 784-512-128-10 or {PIXELS}-"
+            "512-128-10, and where noise hides a part of the pixels, that part from 0 to below 1, "
+            "as in 784-512-128-10 noise 0.4"
+        ) from None  # fmt: skip
+    if pixels is not None and inputs != pixels:
+        allowed = f"for images of {pixels} pixels: begin with that number or the word {PIXELS}"
+        raise InvalidValue.of(name, written, allowed)
+    title = f"{numbers}, noise {masked:g}" if masked else numbers
+    damage = Masking(masked) if masked else None
+    fields = {"widths": hidden, "latent_dim": code, "corruption": damage}
+    return title, {"architecture": "dense", **fields}
+
+
+def networks(written: Iterable[str], pixels: int, recipe: Spec) -> dict[str, Spec]:
+    """`recipe` for each of the dense networks, by its name, for images of so many `pixels`."""
+    parsed = [parse_network(f"networks[{n}]", one, pixels) for n, one in enumerate(written)]
+    return {title: recipe.replace(**fields) for title, fields in parsed}

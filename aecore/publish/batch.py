@@ -49,6 +49,7 @@ class _Job:
     kernel: str
     overrides: Values
     values: Values
+    known: parameters.Known
 
 
 def run(
@@ -138,8 +139,8 @@ def _jobs(
 ) -> list[_Job]:
     sections = parameters.profile(root / "profiles.yaml", profile)
     files = {name: root / "notebooks" / f"{name}.ipynb" for name in names}
-    known = {name: parameters.defaults(file) for name, file in files.items()}
-    every = sorted(set().union(*known.values()))
+    known = {name: parameters.known(file) for name, file in files.items()}
+    every = sorted(set().union(*(of.defaults for of in known.values())))
     if unknown := [name for name in changes if name not in every]:
         raise InvalidValue(
             f"{', '.join(names)}: unknown parameter {unknown[0]!r}: known are {', '.join(every)}"
@@ -147,7 +148,7 @@ def _jobs(
     jobs = []
     for name, file in files.items():
         shared = {**sections.get("all", {}), **sections.get(name, {}), **changes}
-        own = {*known[name], *sections.get(name, {})}
+        own = {*known[name].defaults, *sections.get(name, {})}
         overrides = {key: value for key, value in shared.items() if key in own}
         values = parameters.checked(name, known[name], overrides)
         if str(values.get("dataset", "")).endswith(".npz"):
@@ -155,7 +156,8 @@ def _jobs(
         content = json.loads(file.read_text(encoding="utf-8"))
         runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
         overrides = {key: values[key] for key in overrides}
-        jobs.append(_Job(name, file, len(content["cells"]), runs_in, overrides, values))
+        count = len(content["cells"])
+        jobs.append(_Job(name, file, count, runs_in, overrides, values, known[name]))
     return jobs
 
 
@@ -167,9 +169,7 @@ def _made_with(job: _Job) -> dict[str, Any]:
 
     Store().check_writable()
     data = load(job.values.get("dataset", DATASET))
-    classes = 1 + int(data.test_labels.max())
-    pixels = data.test_images[0].numel()
-    parameters.checked_with_data(job.name, job.values, len(data.test_labels), classes, pixels)
+    parameters.checked_with_data(job.name, job.known, job.values, data)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
     return {"dataset": data.name, "commit": paths.commit(), **made}
 

@@ -1,24 +1,80 @@
-"""What stands in the prose pages for what only a run can say, and what fills it in."""
+"""What only a run can say, for the prose pages: Markdown as Jinja templates, filled from records.
+
+A page asks with an expression such as `{{ figure("surface/basins") }}`; the functions that it may
+call are the methods of `Edition` named in `WORDS`. Tables are templates in `book/templates`. What
+is put in is escaped.
+"""
 
 from __future__ import annotations
 
-import html
+import ast
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import markupsafe
 import nbformat
+import yaml
+from markupsafe import Markup
+from nbformat import NotebookNode
 
-from aecore.page.claims import ANSWER, CLAIM, REPLICATION, VERDICTS
+from aecore.page.claims import ANSWER, CLAIM, HOLDS, REPLICATION, VERDICTS
 from aecore.page.reports import EXPERIMENTS, REPORTS
-from aecore.publish import records
 
-_PLACEHOLDER = re.compile(
-    r"<!-- (profile|answers|claims|scoreboard|made|figure|api|benchmarks|faults)(?:: ([^>]+?))? -->"
-)
+PACKAGE = Path(__file__).parents[1]
+WORDS = ("profile", "facts", "answers", "claims", "scoreboard", "figure", "made", "api",
+         "benchmarks", "faults", "diff")  # fmt: skip
+
+
+def sections(root: Path) -> list[str]:
+    """The names of the notebooks that are pages of the book, in its order."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [Path(file).name for file in files if file.startswith("notebooks/")]
+
+
+def finished(executed: Path, names: list[str]) -> dict[str, NotebookNode]:
+    """The notebooks of `executed` that ran to their end, by name, in the order of `names`."""
+    files = {name: executed / f"{name}.ipynb" for name in names}
+    pages = {n: nbformat.read(file, as_version=4) for n, file in files.items() if file.exists()}
+    return {
+        name: page
+        for name, page in pages.items()
+        if not any(output.output_type == "error" for output in outputs(page))
+    }
+
+
+def problems(executed: Path, names: list[str]) -> dict[str, str]:
+    """Why notebooks of `executed` did not come to their end, by name."""
+    files = {name: executed / f"{name}.failed.ipynb" for name in names}
+    pages = {n: nbformat.read(file, as_version=4) for n, file in files.items() if file.exists()}
+    return {n: page.metadata.get("aecore", {}).get("problem", "") for n, page in pages.items()}
+
+
+def outputs(page: NotebookNode) -> Iterator[NotebookNode]:
+    """Every output of every cell of a notebook."""
+    return (output for cell in page.cells for output in cell.get("outputs", ()))
+
+
+def of_kind(page: NotebookNode, kind: str) -> list[dict[str, Any]]:
+    """The records of a MIME type such as `claims.CLAIM`, in the order of the page."""
+    return [output.data[kind] for output in outputs(page) if kind in output.get("data", {})]
+
+
+def title(page: NotebookNode, name: str) -> str:
+    """A notebook's first heading, or `name` if it has none."""
+    texts = (cell.source for cell in page.cells if cell.cell_type == "markdown")
+    found = (re.search(r"^# (.+)$", text, re.M) for text in texts)
+    return next((match[1] for match in found if match), name)
+
+
+def escaped(text: str) -> str:
+    """`text` as HTML has it."""
+    return str(markupsafe.escape(text))
 
 
 @dataclass(frozen=True)
@@ -26,244 +82,167 @@ class Edition:
     """One book: the sections in order, those whose notebook ran to its end, and why others not."""
 
     root: Path
-    profile: str
+    profile_name: str
     names: list[str]
-    pages: dict[str, nbformat.NotebookNode]
+    pages: dict[str, NotebookNode]
     problems: dict[str, str]
 
+    def fill(self, text: str) -> str:
+        """The Markdown `text` of a prose page with what it asks for; raises Jinja's errors."""
+        words = {word: getattr(self, word) for word in WORDS}
+        return self._environment().from_string(text, globals=words).render()
 
-def _made(edition: Edition) -> list[dict[str, Any]]:
-    return [page.metadata.get("aecore", {}) for page in edition.pages.values()]
+    def profile(self) -> Markup:
+        """The line that says with what this edition was made, and what it is worth."""
+        return self._table("profile", facts=self.facts(), profile=self.profile_name)
 
+    def facts(self) -> Markup:
+        """Profile, data, device and commit, as one line of HTML."""
+        forms = {"dataset": "data {}", "device": "{}", "commit": "commit {}"}
+        parts = [Markup("Profile <strong>{}</strong>").format(self.profile_name)]
+        parts += [form.format(text) for f, form in forms.items() if (text := self._distinct(f))]
+        return Markup(" · ").join(parts)
 
-def _distinct(edition: Edition, field: str) -> str:
-    values = (str(entry[field]) for entry in _made(edition) if entry.get(field))
-    return ", ".join(dict.fromkeys(values))
-
-
-def filled(text: str, edition: Edition) -> str:
-    """The Markdown `text` of a prose page, its placeholders replaced by what `edition` holds.
-
-    A placeholder is a comment such as `<!-- figure: surface/basins -->`; `FILL` has all kinds.
-    """
-    return _PLACEHOLDER.sub(lambda match: FILL[match[1]](edition, match[2]), text)
-
-
-def facts(edition: Edition) -> str:
-    """Profile, data, device and commit of an edition, as one line of HTML."""
-    parts = [f"Profile <strong>{html.escape(edition.profile)}</strong>"]
-    for field, form in (("dataset", "data {}"), ("device", "{}"), ("commit", "commit {}")):
-        if text := _distinct(edition, field):
-            parts.append(form.format(html.escape(text)))
-    return " · ".join(parts)
-
-
-def _fill_profile(edition: Edition, _: str) -> str:
-    note = {
-        "smoke": " This edition only shows that everything runs: its networks are hardly trained.",
-        "quick": " A small edition, made to be run on a laptop: few seeds, short training.",
-    }.get(edition.profile, "")
-    return _raw(f'<p class="aecore-edition">{facts(edition)}.{note}</p>')
-
-
-def _fill_answers(edition: Edition, _: str) -> str:
-    items = []
-    for name, page in edition.pages.items():
-        for record in records.of_kind(page, ANSWER):
-            title, text = html.escape(records.title(page, name)), html.escape(record["text"])
-            link = f'<a href="../notebooks/{name}.html">{title}</a>'
-            items.append(f"<dt>{link}</dt><dd>{text}</dd>")
-    return _raw(f'<dl class="aecore-answers">{"".join(items)}</dl>') if items else _not_run("all")
-
-
-def _fill_claims(edition: Edition, whose: str | None) -> str:
-    """The claims of `reports`, or our own."""
-    rows = []
-    for name, page in edition.pages.items():
-        link = f'<a href="../notebooks/{name}.html">{name}</a>'
-        for record in records.of_kind(page, CLAIM):
-            if bool(record.get("report")) == (whose == "reports"):
-                verdict = "✓ holds" if record["holds"] else "✗ does not hold"
-                mark = _verdict("holds" if record["holds"] else "fails", verdict)
-                rows.append([mark, html.escape(record["text"]), link])
-    return _table(["in this run", "statement", "section"], rows) if rows else ""
-
-
-def _fill_scoreboard(edition: Edition, _: str) -> str:
-    """A row for every experiment of the reports: theirs beside ours, and how many agree."""
-    ours = {
-        record["experiment"]: record
-        for page in edition.pages.values()
-        for record in records.of_kind(page, REPLICATION)
-    }
-    counts = {agrees: 0 for agrees in VERDICTS}
-    for record in ours.values():
-        counts[record["agrees"]] += 1
-    parts = [
-        f"Of {len(EXPERIMENTS)} experiments {counts[True]} agree with the report and "
-        f"{counts[False]} differ; for {counts[None]} this profile is too small to say, and "
-        f"{len(EXPERIMENTS) - len(ours)} were not run."
-    ]
-    for letter, report in REPORTS.items():
+    def answers(self) -> str:
+        """Every section's answer."""
         rows = [
-            _score(edition, experiment, ours.get(experiment))
-            for experiment in EXPERIMENTS
-            if experiment.startswith(letter)
+            (name, title(page, name), record["text"])
+            for name, page in self.pages.items()
+            for record in of_kind(page, ANSWER)
         ]
-        head = ["experiment", "reported", "in this run", "verdict"]
-        parts.append(f"## {letter}. {report}\n\n{_table(head, rows, 'aecore-scoreboard')}")
-    return "\n\n".join(parts)
+        return self._table("answers", rows=rows) if rows else self._not_run("")
 
+    def claims(self, of_reports: bool = False) -> str:
+        """Our claims, or those of the reports, and whether they hold."""
+        rows = [
+            (HOLDS[record["holds"]], record["text"], name)
+            for name, page in self.pages.items()
+            for record in of_kind(page, CLAIM)
+            if bool(record.get("report")) == of_reports
+        ]
+        return self._table("claims", rows=rows) if rows else ""
 
-def _score(edition: Edition, experiment: str, record: dict[str, Any] | None) -> list[str]:
-    known = EXPERIMENTS[experiment]
-    link = f'<a href="../notebooks/{known.notebook}.html">{experiment}</a>'
-    row = [f"{link} {html.escape(known.done)}", html.escape(known.found)]
-    if record is None:
-        reason = (
-            "the section was not run"
-            if known.notebook not in edition.pages
-            else ("not part of this profile")
+    def scoreboard(self) -> str:
+        """A row for every experiment of the reports: theirs beside ours, and how many agree."""
+        every = [r for page in self.pages.values() for r in of_kind(page, REPLICATION)]
+        ours = {record["experiment"]: record for record in every}
+        counts = {agrees: sum(r["agrees"] is agrees for r in ours.values()) for agrees in VERDICTS}
+        values = {"experiments": EXPERIMENTS, "ours": ours, "pages": self.pages}
+        parts = [
+            f"Of {len(EXPERIMENTS)} experiments {counts[True]} agree with the report and "
+            f"{counts[False]} differ; for {counts[None]} this profile is too small to say, and "
+            f"{len(EXPERIMENTS) - len(ours)} were not run."
+        ]
+        for letter, report in REPORTS.items():
+            table = self._table("scoreboard", letter=letter, verdicts=VERDICTS, **values)
+            parts += [f"## {letter}. {report}", table]
+        return "\n\n".join(parts)
+
+    def figure(self, wanted: str) -> str:
+        """The figure "section/name", shown with that name there, and its caption, which follows."""
+        section, name = wanted.split("/")
+        every = list(outputs(self.pages[section])) if section in self.pages else []
+        parts = [output.get("data", {}).get("text/html", "") for output in every]
+        for figure, caption in zip(parts, [*parts[1:], ""], strict=bool(parts)):
+            if figure.startswith(f'<figure class="aecore-figure" data-name="{name}"'):
+                return _raw(figure + caption)
+        return self._not_run(section)
+
+    def made(self) -> str:
+        """With what, when and with which parameters every page was made."""
+        overall = {"profile": self.profile_name}
+        overall |= {field: self._distinct(field) for field in ("dataset", "device", "commit")}
+        versions: dict[str, dict[str, None]] = {}
+        for entry in self._made():
+            for package, version in entry.get("versions", {}).items():
+                versions.setdefault(package, {})[str(version)] = None
+        overall |= {package: ", ".join(found) for package, found in versions.items()}
+        rows = {name: page.metadata.get("aecore", {}) for name, page in self.pages.items()}
+        pages = self._table("pages", rows=rows, names=self.names)
+        return f"{self._table('made', overall=overall)}\n\n## Page by page\n\n{pages}"
+
+    def api(self) -> str:
+        """Every public name of the package, module by module, for Sphinx to document."""
+        return "\n\n".join(
+            f"## {heading}\n\n" + "\n\n".join(map(_documented, modules))
+            for heading, modules in rooms().items()
         )
-        return [*row, "", _verdict("open", "○ not run") + f" <small>{reason}</small>"]
-    kind, verdict = VERDICTS[record["agrees"]]
-    seeds = f"{record['seeds']} {'seed' if record['seeds'] == 1 else 'seeds'}"
-    source = ", ".join([*([seeds] if record["seeds"] else []), *record["devices"]])
-    measured = f"{html.escape(record['measured'])} <small>{html.escape(source)}</small>"
-    return [
-        *row,
-        measured,
-        f"{_verdict(kind, verdict)} <small>{html.escape(record['why'])}</small>",
-    ]
 
+    def benchmarks(self) -> str:
+        """What `make bench` measured: here, or else what is published with it."""
+        measured = self._here_or_published("_build/bench.json", "benchmarks/measured.json")
+        if measured is None:
+            return "*Not measured yet: `make bench` makes what belongs here.*"
+        devices = ", ".join(dict.fromkeys(row["device"] for row in measured))
+        return self._table("benchmarks", rows=measured, devices=devices)
 
-def _verdict(kind: str, text: str) -> str:
-    return f'<span class="verdict {kind}">{text}</span>'
+    def faults(self) -> str:
+        """What became of the faults in the last run of the tests: here, or else as published."""
+        found = self._here_or_published("_build/faults.json", "tests/outcomes.json")
+        if found is None:
+            return "*Not tested yet: `make test` makes what belongs here.*"
+        return self._table("faults", rows=found)
 
+    def diff(self, name: str) -> str:
+        """A change of the code, from `book/changes`, as a block."""
+        text = (self.root / "book" / "changes" / f"{name}.diff").read_text(encoding="utf-8")
+        return f"```diff\n{text.rstrip()}\n```"
 
-def _fill_figure(edition: Edition, wanted: str) -> str:
-    """The figure shown with that name in that notebook, with its caption, which follows it."""
-    section, name = wanted.split("/")
-    outputs = list(records.outputs(edition.pages[section])) if section in edition.pages else []
-    parts = [output.get("data", {}).get("text/html", "") for output in outputs]
-    mark = f'<figure class="aecore-figure" data-name="{html.escape(name)}"'
-    for figure, caption in zip(parts, [*parts[1:], ""], strict=True):
-        if figure.startswith(mark):
-            return _raw(figure + caption)
-    return _not_run(section)
-
-
-def _fill_made(edition: Edition, _: str) -> str:
-    overall = [["profile", html.escape(edition.profile)]]
-    for field in ("dataset", "device", "commit"):
-        overall.append([field, html.escape(_distinct(edition, field))])
-    versions: dict[str, dict[str, None]] = {}
-    for entry in _made(edition):
-        for package, version in entry.get("versions", {}).items():
-            versions.setdefault(package, {})[str(version)] = None
-    overall += [
-        [html.escape(name), html.escape(", ".join(found))] for name, found in versions.items()
-    ]
-
-    rows = []
-    for name, page in edition.pages.items():
-        made = page.metadata.get("aecore", {})
-        values = made.get("parameters", {})
-        settings = "<br>".join(
-            f"<code>{html.escape(key)} = {html.escape(json.dumps(value))}</code>"
-            for key, value in values.items()
+    def _environment(self) -> jinja2.Environment:
+        return jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self.root / "book" / "templates"),
+            autoescape=lambda name: name is not None,  # the tables, not the Markdown around them
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        link = f'<a href="../notebooks/{name}.html">{name}</a>'
-        seconds = f"{made['seconds']:.1f} s" if "seconds" in made else ""
-        rows.append([link, html.escape(str(made.get("started", ""))), seconds, settings])
-    missing = [[name, "not run", "", ""] for name in edition.names if name not in edition.pages]
-    pages = _table(["page", "started", "time", "parameters"], rows + missing)
-    return f"{_table(['', ''], overall)}\n\n## Page by page\n\n{pages}"
+
+    def _table(self, name: str, **values: Any) -> str:
+        return _raw(self._environment().get_template(f"{name}.html").render(values))
+
+    def _made(self) -> list[dict[str, Any]]:
+        return [page.metadata.get("aecore", {}) for page in self.pages.values()]
+
+    def _distinct(self, field: str) -> str:
+        values = (str(entry[field]) for entry in self._made() if entry.get(field))
+        return ", ".join(dict.fromkeys(values))
+
+    def _here_or_published(self, here: str, published: str) -> Any:
+        places = [self.root / here, self.root / published]
+        there = next((place for place in places if place.exists()), None)
+        return None if there is None else json.loads(there.read_text(encoding="utf-8"))
+
+    def _not_run(self, section: str) -> str:
+        command = f"aecore run {section}".strip()
+        why = self.problems.get(section, "").partition("\n")[0].replace("`", "'")
+        stopped = f" It stopped at: {why}." if why else ""
+        return f"*Not run yet: `{command}` makes what belongs here.{stopped}*"
 
 
-def _fill_api(_: Edition, modules: str) -> str:
-    package = Path(__file__).parents[1]
-    there = [
-        name
-        for name in modules.split()
-        if (package / f"{name.replace(chr(46), chr(47))}.py").exists()
-    ]
-    return "\n\n".join(
-        f"## {name}\n\n```{{eval-rst}}\n.. automodule:: aecore.{name}\n   :members:\n```"
-        for name in there
-    )
+def rooms() -> dict[str, list[str]]:
+    """The public modules of the package by their room, the textbook first."""
+    found: dict[str, list[str]] = {"The textbook": []}
+    for path in sorted(PACKAGE.rglob("*.py"), key=lambda p: (len(p.parts), p)):
+        *folder, name = path.relative_to(PACKAGE).with_suffix("").parts
+        if name not in ("__init__", "cli"):
+            found.setdefault(folder[0] if folder else "The textbook", [])
+            found[folder[0] if folder else "The textbook"].append(".".join((*folder, name)))
+    return found
 
 
-def _fill_benchmarks(edition: Edition, _: str) -> str:
-    """What `make bench` measured: here, or else what is published with it."""
-    measured = _made_or_published(edition, "_build/bench.json", "benchmarks/measured.json")
-    if measured is None:
-        return "*Not measured yet: `make bench` makes what belongs here.*"
-    devices = ", ".join(dict.fromkeys(row["device"] for row in measured))
-    rows = [
-        [
-            f"{html.escape(row['name'])} <small>{html.escape(row['unit'])}</small>",
-            *(f"{row[name]:,.10g}" if row[name] is not None else "" for name in ("ours", "peer")),
-            f"{row['ratio']:.3g} ×" if row["ratio"] is not None else "",
-            html.escape(row["note"]),
-        ]
-        for row in measured
-    ]
-    table = _table(["", "ours", "peer", "ratio", "peer, notes"], rows, "aecore-benchmarks")
-    return f"Measured on {devices}.\n\n{table}"
+def public(module: str) -> list[str]:
+    """The functions and classes that a module defines and does not hide, from its source."""
+    source = (PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+    body = ast.parse(source).body
+    named = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in named if not name.startswith("_")]
 
 
-def _fill_faults(edition: Edition, _: str) -> str:
-    """What became of the faults in the last run of the tests: here, or else as published."""
-    found = _made_or_published(edition, "_build/faults.json", "tests/outcomes.json")
-    if found is None:
-        return "*Not tested yet: `make test` makes what belongs here.*"
-    rows = [
-        [
-            f"{html.escape(fault)} <small>{html.escape(row['promise'])}</small>",
-            f"{row['trials']:,}",
-            f"{'kept' if row['kept'] else '<strong>broken</strong>'}"
-            + (f": {html.escape(row['outcome'])}" if row["outcome"] else ""),
-        ]
-        for fault, row in found.items()
-    ]
-    return _table(["fault, and the promise", "trials", "outcome"], rows, "aecore-faults")
-
-
-def _made_or_published(edition: Edition, made: str, published: str) -> Any:
-    """What the first of two JSON files of the project holds that is there, or None."""
-    places = [edition.root / made, edition.root / published]
-    there = next((place for place in places if place.exists()), None)
-    return None if there is None else json.loads(there.read_text(encoding="utf-8"))
-
-
-def _not_run(section: str) -> str:
-    names = "" if section == "all" else f" {section}"
-    return f"*Not run yet: `aecore run{names}` makes what belongs here.*"
+def _documented(module: str) -> str:
+    directive = f".. automodule:: aecore.{module}\n   :members: {', '.join(public(module))}"
+    return f"### {module}\n\n```{{eval-rst}}\n{directive}\n```"
 
 
 def _raw(markup: str) -> str:
     return f"```{{raw}} html\n{markup}\n```"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
-
-    top = f"<thead>{line(head, 'th')}</thead>" if any(head) else ""
-    body = "".join(line(row, "td") for row in rows)
-    kinds = f"aecore-table {kind}".strip()
-    return _raw(f'<div class="{kinds}"><table>{top}<tbody>{body}</tbody></table></div>')
-
-
-FILL: dict[str, Callable[[Edition, Any], str]] = {
-    "profile": _fill_profile,
-    "answers": _fill_answers,
-    "claims": _fill_claims,
-    "scoreboard": _fill_scoreboard,
-    "figure": _fill_figure,
-    "made": _fill_made,
-    "api": _fill_api,
-    "benchmarks": _fill_benchmarks,
-    "faults": _fill_faults,
-}

@@ -31,7 +31,7 @@ PROBE = (
 
 
 AHEAD = 2  # kernels that start, and import what most notebooks need, while another one works
-IMPORTS = ("aecore.page.curves", "aecore.runs", "aecore.analysis.regularity", "aecore.page.live")
+IMPORTS = ("aecore.page.curves", "aecore.analysis.regularity", "aecore.page.live")
 
 
 class Manager(AsyncKernelManager):

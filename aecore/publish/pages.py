@@ -1,7 +1,8 @@
 """From executed notebooks to the HTML book: staging, Jupyter Book, and the swap at the end."""
 
+from __future__ import annotations
+
 import copy
-import html
 import importlib.util
 import json
 import os
@@ -13,14 +14,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import nbformat
 import yaml
 from filelock import FileLock
 
 from aecore.page.claims import ANSWER, CLAIM, REPLICATION
 from aecore.page.show import PLOTLY
-from aecore.publish import records
-from aecore.publish.fill import Edition, facts, filled
+from aecore.publish import fill
+from aecore.publish.fill import Edition
 
 _BUILD = "from jupyter_book.cli.main import main; main()"
 
@@ -40,11 +42,11 @@ def compile(executed: Path, root: Path) -> Path:
     build = root / "_build"
     build.mkdir(exist_ok=True)
     with FileLock(build / "book.lock"):
-        names = records.sections(root)
-        pages = {n: _without_paths(page) for n, page in records.finished(executed, names).items()}
+        names = fill.sections(root)
+        pages = {n: _without_paths(page) for n, page in fill.finished(executed, names).items()}
         made = [page.metadata.get("aecore", {}) for page in pages.values()]
         profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
-        edition = Edition(root, profile, names, pages, records.problems(executed, names))
+        edition = Edition(root, profile, names, pages, fill.problems(executed, names))
         _check_claims(edition)
         source = build / "source"
         shutil.rmtree(source, ignore_errors=True)
@@ -83,12 +85,16 @@ def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
     made = page.metadata.get("aecore", {}).get("parameters", {})
     ran = page.metadata.get("papermill", {})
     files = [made.get("dataset"), ran.get("input_path"), ran.get("output_path")]
-    folders = {f"{Path(file).parent}{os.sep}" for file in files if file and os.path.isabs(file)}
     # As papermill writes a text into a cell, and as a figure has it in HTML.
-    escaped = {
-        form for f in folders for form in (f.encode("unicode_escape").decode(), html.escape(f))
+    forms = (str, lambda path: path.encode("unicode_escape").decode(), fill.escaped)
+    written = {
+        form(f): form(Path(f).name) for f in files if f and os.path.isabs(f) for form in forms
     }
-    written = sorted(folders | escaped, key=len, reverse=True)
+    if not written:
+        return page
+    # A path stands alone: what goes on before or after it is another's, or no path at all.
+    longest = sorted(map(re.escape, written), key=len, reverse=True)
+    paths = re.compile(rf"(?<![\w/.+-])(?:{'|'.join(longest)})(?![\w/+=-])")
 
     def cleaned(part: Any) -> Any:
         if isinstance(part, dict):
@@ -96,8 +102,7 @@ def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if isinstance(part, list):
             return [cleaned(value) for value in part]
         if isinstance(part, str):
-            for folder in written:
-                part = part.replace(folder, "")
+            return paths.sub(lambda match: written[match[0]], part)
         return part
 
     return cleaned(page)
@@ -107,46 +112,51 @@ def _check_claims(edition: Edition) -> None:
     failed = [
         f"{name}: {record['text']}"
         for name, page in edition.pages.items()
-        for record in records.of_kind(page, CLAIM)
-        if not record["holds"] and not record.get("report")
+        for record in fill.of_kind(page, CLAIM)
+        if record["holds"] is False and not record.get("report")
     ]
-    if failed and edition.profile == "paper":
+    if failed and edition.profile_name == "paper":
         raise BookError("claims that do not hold in the paper profile:\n" + "\n".join(failed))
 
 
 def _stage(source: Path, edition: Edition) -> None:
     """Everything the book is made of, in one folder."""
-    shutil.copytree(edition.root / "book", source / "book")
+    leave = shutil.ignore_patterns("templates", "changes")
+    shutil.copytree(edition.root / "book", source / "book", ignore=leave)
     shutil.copy(edition.root / "_toc.yml", source)
     config = yaml.safe_load((edition.root / "_config.yml").read_text(encoding="utf-8"))
     options = config["sphinx"]["config"]["html_theme_options"]
-    options["extra_footer"] = f'<p class="aecore-edition">{facts(edition)}</p>'
+    options["extra_footer"] = f'<p class="aecore-edition">{edition.facts()}</p>'
     (source / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     _vendor(source / "vendor")
     for path in (source / "book").glob("*.md"):
-        path.write_text(filled(path.read_text(encoding="utf-8"), edition), encoding="utf-8")
+        try:
+            path.write_text(edition.fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+        except (jinja2.TemplateError, OSError) as error:
+            raise BookError(f"{path.name} can't be filled: {error}") from error
     (source / "notebooks").mkdir()
     for name in edition.names:
-        if name in edition.pages:
-            _stage_notebook(edition.pages[name], source / "notebooks" / f"{name}.ipynb", name)
-        else:
-            (source / "notebooks" / f"{name}.md").write_text(_stub(name, edition), encoding="utf-8")
+        page = edition.pages[name] if name in edition.pages else _stub(name, edition)
+        _stage_notebook(page, source / "notebooks" / f"{name}.ipynb", name)
 
 
-def _stub(name: str, edition: Edition) -> str:
+def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
     """The page of a notebook that did not come to its end: why, and how to run it."""
     problem = edition.problems.get(name, "").replace("`", "'").replace(str(Path.home()), "~")
     said = f"What stopped it:\n\n```text\n{problem}\n```\n\n" if problem else ""
-    return (
+    commands = [
+        f"aecore {verb} --profile {edition.profile_name}" for verb in (f"run {name}", "book")
+    ]
+    text = (
         f"# {name.capitalize()}\n\nThis section was not run, or not to its end. {said}To run it:"
-        f"\n\n```bash\naecore run {name} --profile {edition.profile}\n"
-        f"aecore book --profile {edition.profile}\n```\n"
+        "\n\n```bash\n" + "\n".join(commands) + "\n```\n"
     )
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
 
 
 def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> None:
     page = copy.deepcopy(executed)
-    for output in records.outputs(page):
+    for output in fill.outputs(page):
         # MyST-NB warns of what it can't show, even where it shows the same thing as HTML.
         if "text/html" in output.get("data", {}):
             for kind in (PLOTLY, ANSWER, CLAIM, REPLICATION):

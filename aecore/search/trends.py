@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, spearmanr
 
 from aecore.checks import InvalidValue
+from aecore.runs import Run
 from aecore.search.trials import Trial
 
 WEAK = 0.3  # the largest rank correlation that is called weak: Cohen's (1988) medium effect
@@ -197,3 +198,29 @@ def contest(guests: Mapping[str, Trial], tables: Mapping[str, pd.DataFrame]) -> 
             "near_top": 1 + better <= max(1, among / 4),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def runs_of(trials: Iterable[Trial]) -> list[Run]:
+    """The runs of all trials, in order."""
+    return [run for trial in trials for run in trial.runs]
+
+
+def ends(progress: Mapping[str, pd.DataFrame], studies: Mapping[str, str]) -> pd.DataFrame:
+    """The last row of each table of `progress`: `images`, `best loss`, and its study's name."""
+    last = {way: steps.iloc[-1] for way, steps in progress.items()}
+    frame = pd.DataFrame.from_dict(last, orient="index").rename(columns={"best": "best loss"})
+    return frame.assign(studies=pd.Series(studies))
+
+
+def shortfall(trials: Sequence[Trial], of_trials: int, of_millions: float) -> str:
+    """What a search falls short of, in trials or in millions of images, as text; "" if nothing."""
+    count, millions = len({t.number for t in trials}), sum(trial.images for trial in trials) / 1e6
+    short = count < of_trials or millions < 0.9 * of_millions
+    done = f"{count} of {of_trials} trials, {millions:.1f} of {of_millions:g} million images"
+    return done if short else ""
+
+
+def said_of(trial: pd.Series, fields: Iterable[str]) -> str:
+    """The settings of a row of a `trials_table` as text."""
+    values = {title(field): trial[field] for field in fields}
+    return ", ".join(f"{n} {v if isinstance(v, str) else f'{v:.3g}'}" for n, v in values.items())

@@ -198,6 +198,12 @@ def train(
     ]
 
 
+def trained(specs: Mapping[str, Spec], *, device: str = "auto") -> dict[str, Trial]:
+    """A trial of each named configuration, for its own epochs."""
+    proposals = [Proposal(n, spec, spec.epochs) for n, spec in enumerate(specs.values())]
+    return dict(zip(specs, train(proposals, device=device), strict=True))
+
+
 def propose_random(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
     """The next trials of a random search."""
     at_once = STACKED if torch.cuda.is_available() else ROUND

@@ -1,0 +1,45 @@
+"""Dense networks by their names: root mean squared errors, as the report on them has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from aecore.analysis.errors import pca_errors, reconstruction_errors
+from aecore.data import Dataset, as_floats
+from aecore.runs import Run
+from aecore.spec import Spec
+
+
+def tested(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """The table of `reconstruction_errors` of all runs, with columns `network` and `rmse`."""
+    found = reconstruction_errors([run for group in runs.values() for run in group])
+    names = [name for name, group in runs.items() for _ in group]
+    return found.assign(network=names, rmse=np.sqrt(found["mse"]))
+
+
+def histories(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Root mean squared error on held-out images: `network`, `epoch`, `rmse`, a row an epoch."""
+    rows = [
+        (name, row["epoch"], row["validation_loss"])
+        for name, group in runs.items()
+        for run in group
+        for row in run.history
+    ]
+    frame = pd.DataFrame(rows, columns=["network", "epoch", "mse"]).astype({"mse": float})
+    return frame.assign(rmse=np.sqrt(frame["mse"]))
+
+
+def pca_roots(data: Dataset, models: Mapping[str, Spec], train_images: int | None) -> pd.Series:
+    """What PCA leaves with as many numbers as each named model; NaN for more than it has."""
+    dims = {name: spec.latent_dim for name, spec in models.items()}
+    errors = pca_errors(data, max(dims.values()), train_images).set_index("latent_dim")["mse"]
+    return pd.Series({name: np.sqrt(errors.get(d, np.nan)) for name, d in dims.items()})
+
+
+def error_of_mean_image(data: Dataset) -> float:
+    """What is left if every test image is drawn as the mean training image."""
+    middle = as_floats(data.train_images).mean(0)
+    return float((as_floats(data.test_images) - middle).square().mean().sqrt())
