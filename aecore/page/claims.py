@@ -27,7 +27,8 @@ HOLDS = {
     None: ("open", "○ too small to say"),
 }
 
-Measured = Mapping[str, Iterable[float] | float | str]
+Values = Iterable[float] | float | str
+Measured = Mapping[str, Values | Mapping[str, Values]]
 Parts = Mapping[str, bool | None]
 
 
@@ -76,8 +77,9 @@ def replicate(
     """Displays what we measure beside what a report did; the book's scoreboard repeats it.
 
     `experiment` is its id, such as "A2". `measured` maps what was measured to a text or to
-    numbers, one a seed, of which mean ± standard deviation are shown; those that are among the
-    experiment's figures are compared with it, by its own tolerance or `within`. `holds` says of
+    numbers, one a seed, of which mean ± standard deviation are shown, or to a mapping of them;
+    those that are among the experiment's figures ("name", or "name, part") are compared with it, by
+    its own tolerance or `within`. `holds` says of
     what was reported in words whether it is found again, None where that is open. `unlike` is what
     makes the runs another experiment: then nothing is said. `lacks` is what they fall short of:
     then only a difference is left open. `why` is a remark. On `runs` of other data than MNIST
@@ -89,7 +91,7 @@ def replicate(
     parts = {**_compared(experiment, measured, within), **(holds or {})}
     agrees, reason = _verdict(parts, unlike or _hardly_trained(runs), lacks)
     reason = "; ".join(filter(None, (reason, why)))
-    here = "; ".join(filter(None, (_said(name, values) for name, values in measured.items())))
+    here = "; ".join(_said(name, values) for name, values in measured.items())
     kind, verdict = VERDICTS[agrees]
     record = {
         "experiment": experiment,
@@ -112,13 +114,15 @@ def replicate(
 
 def _compared(experiment: str, measured: Measured, within: float | None) -> dict[str, bool | None]:
     """Whether each of the experiment's figures that were measured agrees with ours."""
-    known, parts = EXPERIMENTS[experiment], {}
-    for name in known.figures:
-        if name in measured and not isinstance(measured[name], str):
-            values, compares = np.ravel(measured[name]), within or known.within or known.at_most
-            if compares:
-                agrees = known.agrees(name, float(values.mean()), within) if len(values) else None
-                parts[f"{name} ({known.figures[name]:g})"] = agrees
+    known, parts, single = EXPERIMENTS[experiment], {}, dict(measured)
+    for name, of in measured.items():
+        if isinstance(of, Mapping):
+            single |= {f"{name}, {part}": values for part, values in of.items()}
+    compared = known.figures if within or known.within or known.at_most else {}
+    for name in [name for name in compared if name in single]:
+        values = np.ravel(single[name])
+        agrees = known.agrees(name, float(values.mean()), within) if len(values) else None
+        parts[f"{name} (reported {known.figures[name]:g})"] = agrees
     return parts
 
 
@@ -131,12 +135,19 @@ def _verdict(parts: Parts, unlike: str, lacks: str) -> tuple[bool | None, str]:
     if not missed and not still_open:
         return True, ""
     why = [lacks] if lacks else []
-    why += [f"not found again: {', '.join(missed)}"] if missed else []
-    why += [f"still open: {', '.join(still_open)}"] if still_open else []
+    why += [f"not found again: {_some(missed)}"] if missed else []
+    why += [f"still open: {_some(still_open)}"] if still_open else []
     return False if missed and not lacks else None, "; ".join(why)
 
 
-def _said(name: str, values: Iterable[float] | float | str) -> str:
+def _some(names: list[str]) -> str:
+    left = len(names) - 4
+    return ", ".join(names if left < 2 else [*names[:4], f"and {left} more"])
+
+
+def _said(name: str, values: Values | Mapping[str, Values]) -> str:
+    if isinstance(values, Mapping):
+        return f"{name}: " + ", ".join(_said(part, of) for part, of in values.items())
     if not isinstance(values, str):
         numbers = np.ravel(list(values) if isinstance(values, Iterable) else values)
         size = np.nanmax(np.abs(numbers), initial=0)
