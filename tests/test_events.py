@@ -9,19 +9,19 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aecore import checks, dense
 from aecore.checks import InvalidValue
 from aecore.data import as_floats, load
 from aecore.page import tensorboard as events
-from aecore.publish import parameters
+from aecore.page.parameters import check, networks
 from aecore.runs import fit
 from aecore.spec import Spec
+from aecore.store.paths import writable_folder
 
 
 @pytest.fixture(scope="module")
 def runs(tiny):
     recipe = Spec(dataset=tiny, epochs=3, validation=0.2, batch_size=64)
-    models = dense.models(["pixels-8-3", "144-3 noise 0.25"], 144, recipe)
+    models = networks(["pixels-8-3", "144-3 noise 0.25"], 144, recipe)
     return dict(zip(models, fit(models.values(), device="cpu"), strict=True))
 
 
@@ -42,7 +42,9 @@ def test_tensorboard_reads_the_history_and_the_images(runs, tiny, tmp_path):
             expected = [(row["epoch"], np.float32(row[tag])) for row in run.history]
             assert points == expected
         (picture,) = found.Images(events.PICTURES)
-        pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)), dtype=float)
+        pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)), dtype=float)[
+            ..., 0
+        ]
         assert pixels.shape == (picture.height, picture.width) == (2 * 12 * 4, 4 * 12 * 4)
         small = pixels[::4, ::4].reshape(2, 12, 4, 12).transpose(0, 2, 1, 3) / 255
         floats = as_floats(images)
@@ -97,20 +99,20 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(tmp_
     way = str(tmp_path / "file" / "events")
     with pytest.raises(InvalidValue, match=r"logdir=.* must be the path of a folder that can be"):
         events.folder(way, "mnist")
-    with pytest.raises(InvalidValue, match=r"dense: logdir=.* is no folder\)"):
-        parameters.checked("dense", {"logdir": None}, {"logdir": way})
+    with pytest.raises(InvalidValue, match=r"logdir=.* is no folder\)"):
+        check("logdir", way, "str or None, a folder")
     for odd in ("", "a\0b", "x" * 5000, 3):
         with pytest.raises(InvalidValue, match="folder"):
-            checks.folder("logdir", odd)
+            writable_folder("logdir", odd)
     assert not (tmp_path / "new").exists()
-    assert checks.folder("logdir", str(tmp_path / "new" / "er")) == tmp_path / "new" / "er"
+    assert writable_folder("logdir", str(tmp_path / "new" / "er")) == tmp_path / "new" / "er"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_told(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InvalidValue, match="can't be written"):
-        checks.folder("logdir", str(tmp_path / "new"))
+        writable_folder("logdir", str(tmp_path / "new"))
 
 
 def test_the_command_names_no_folder_of_this_machine(monkeypatch, tmp_path):

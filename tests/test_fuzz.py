@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -53,8 +54,13 @@ def test_any_spec(data):
         spec = Spec.from_dict(data)
     except InvalidValue as error:
         assert "\n" not in str(error)
+        assert re.search(r"is not allowed|unknown field|GaussianNoise|\w+: ", str(error))
     else:
         assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+        assert {name: getattr(spec, name) for name in set(data) - {"corruption", "frozen"}} == {
+            name: tuple(v) if isinstance(v, list) else v
+            for name, v in data.items() if name not in ("corruption", "frozen")
+        }  # fmt: skip
 
 
 @pytest.mark.fault(
@@ -65,10 +71,16 @@ def test_any_spec(data):
 def test_any_setting(text):
     try:
         name, value = parameters.parse(text)
-        known = {"latent_dims": [1], "epochs": 3, "dataset": "mnist", "learning_rate": 0.1}
-        parameters.checked("tradeoff", known, {name: value})
-    except InvalidValue:
-        pass
+        defaults = {"latent_dims": [1], "epochs": 3, "dataset": "mnist", "learning_rate": 0.1}
+        words = ("list[int], at least 1", "int", "str, a data set", "float")
+        known = parameters.Known(defaults, dict(zip(defaults, words, strict=True)))
+        found = parameters.checked("tradeoff", known, {name: value})
+    except InvalidValue as error:
+        assert "\n" not in str(error)
+        assert re.search(r"is not allowed|unknown parameter|--set", str(error))
+    else:
+        assert set(found) == set(defaults)
+        assert all(type(d) is int and d > 0 for d in found["latent_dims"])
 
 
 @pytest.mark.fault("random profile files", "values, or refused in one line", trials=2000)

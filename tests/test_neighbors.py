@@ -11,15 +11,14 @@ from chromium import chromium
 from sklearn.manifold import trustworthiness as scikit_trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from aecore.analysis import originals
+from aecore.analysis import neighborhood
 from aecore.analysis import pairs as allpairs
 from aecore.analysis.neighborhood import keeping, picked
 from aecore.analysis.neighbors import (
     agreement,
     examples,
     fitting,
-    nearest_images,
-    nearest_points,
+    nearest,
     ranks,
     score,
     trustworthiness,
@@ -47,6 +46,14 @@ def byte_images(count, shape=(1, 28, 28), seed=0):
 def brute(points, k, metric):
     plain = NearestNeighbors(n_neighbors=k, algorithm="brute", metric=PLAIN[metric]).fit(points)
     return plain.kneighbors(return_distance=False)
+
+
+def nearest_images(images, rows, k, metric):
+    return nearest(images, k, rows=np.asarray(rows), metric=metric)
+
+
+def nearest_points(points, rows, k, metric):
+    return nearest(points, k, rows=rows, metric=metric)
 
 
 def among_all(images, rows, k, metric):
@@ -104,12 +111,17 @@ def test_equally_far_images_come_in_their_order_without_the_image_itself(search,
     np.testing.assert_array_equal(found, [[0, 1, 5, 3, 4], [0, 1, 2, 5, 4]])
 
 
+@pytest.mark.parametrize("d", [2, 30])  # by a tree, and by faiss
 @pytest.mark.parametrize("metric", ["L1", "L2"])
-def test_points_nearest_are_scikit_learns(metric):
-    points = np.random.default_rng(0).normal(size=(400, 2))
+def test_points_nearest_are_scikit_learns(d, metric):
+    points = np.random.default_rng(0).normal(size=(400, d)).astype(np.float32)
     rows = np.arange(100, 400)
     found = nearest_points(points, rows, 30, metric)
     np.testing.assert_array_equal(found, brute(points, 30, metric)[100:])
+    plain = NearestNeighbors(n_neighbors=9, algorithm="brute", metric=PLAIN[metric])
+    expected = plain.fit(points[:200]).kneighbors(points[200:], return_distance=False)
+    others = nearest(points[:200], 9, queries=torch.from_numpy(points[200:]), metric=metric)
+    np.testing.assert_array_equal(others, expected)
 
 
 def test_points_in_one_place_are_never_their_own_neighbors():
@@ -217,7 +229,7 @@ def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     assert table.query("metric == 'L1'")["trustworthiness"].isna().all()
     # With the answers alone, as they are published, nothing is searched for.
     shutil.rmtree(store.root / "neighborhoods")
-    monkeypatch.setattr(originals, "nearest_of_all", None)
+    monkeypatch.setattr(neighborhood, "nearest_of_all", None)
     assert keeping(ways, tiny, 200, ks, tsne_images=60, store=store).equals(table)
 
 

@@ -9,7 +9,7 @@ from chromium import chromium
 
 from aecore.page import live as widgets
 from aecore.page import planes as maps
-from aecore.page import show as display
+from aecore.page import show
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
 PLOTLY = Path(importlib.util.find_spec("plotly").origin).parent / "package_data" / "plotly.min.js"
@@ -51,7 +51,7 @@ def page_file(request, tmp_path, monkeypatch):
     panels = {"one": points, "other": points[::-1]}
     sheet = widgets.image_sheet(images(request.param))
     figure = maps.projections(panels, np.arange(12) % 3)
-    display.show(figure, "caption", alt="alt", sheet=sheet)
+    show(figure, "caption", alt="alt", sheet=sheet)
     body = "".join(bundle["text/html"] for bundle in bundles)
     scripts = [PLOTLY, ASSETS / "decoder.js", ASSETS / "figures.js"]
     tags = "".join(f'<script src="{path.as_uri()}"></script>' for path in scripts)

@@ -95,13 +95,6 @@ def test_confusion_by_hand():
     np.testing.assert_array_equal(shares, expected)
 
 
-def test_seeds_of_classifier_and_encoder_go_together(encoder, scratch):
-    head = scratch.replace(frozen=encoder)
-    specs = probe.with_seeds([head, scratch], 2)
-    assert [spec.seed for spec in specs] == [0, 1, 0, 1]
-    assert [spec.frozen and spec.frozen.seed for spec in specs] == [0, 1, None, None]
-
-
 def test_baselines_are_scikit_learns(encoder, store, monkeypatch):
     runs = fit([encoder, encoder.replace(seed=1)], store=store)
     table = probe.baselines(runs, [30, 300], store=store)

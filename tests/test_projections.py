@@ -1,20 +1,14 @@
 """Projections against what they are by definition, and against scikit-learn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
 
 from aecore.analysis import projections
-from aecore.analysis.projections import (
-    by_name,
-    chance,
-    every_way,
-    label_agreement,
-    pca,
-    project,
-    tsne,
-)
+from aecore.analysis.projections import by_name, chance, every_way, label_agreement, project, tsne
 from aecore.checks import InvalidValue
 from aecore.data import load
 from aecore.runs import fit
@@ -58,13 +52,6 @@ def test_tsne_keeps_neighbors_and_repeats_itself():
     assert label_agreement(points, np.repeat([0, 1, 2], 60)) > 0.99
 
 
-def test_pca_keeps_the_most_variance():
-    values = np.random.default_rng(3).normal(size=(300, 4)) * [3, 1, 0.1, 2]
-    points = pca(values)
-    axes = np.linalg.eigh(np.cov(values.T))
-    assert np.cov(points.T) == pytest.approx(np.diag(axes.eigenvalues[:-3:-1]))
-
-
 def test_every_way_is_projected_once(runs, tiny, store):
     ways = every_way(tiny, runs)
     found = project(ways, 40, store=store)
@@ -84,7 +71,15 @@ def test_every_way_is_projected_once(runs, tiny, store):
     assert all(np.array_equal(a.points, b.points) for a, b in zip(found, again, strict=True))
     table = projections.separation(by_name(again))
     assert list(table.index) == names
-    assert table.loc[names[2], "plane"] == f"{code.agreement:.3f}"
+    assert table.loc[names[2], "plane"] == [code.agreement]
+
+
+def test_a_run_that_diverged_stays_in_the_tables_without_numbers(runs, store):
+    lost = dataclasses.replace(runs[0], diverged=True)
+    found = project([(lost, "code"), (runs[0], "code")], 40, store=store)
+    assert np.isnan(found[0].points).all() and np.isnan(found[0].silhouette)
+    (row,) = projections.separation(by_name(found))["plane"]
+    assert np.isnan(row[0]) and row[1] == found[1].agreement
 
 
 def test_what_has_no_plane_is_told(runs, tiny, store):

@@ -1,31 +1,12 @@
-import numpy as np
 import pytest
-import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from aecore.analysis.neighbors import nearest, precision
-from aecore.analysis.retrieval import retrieval
+from aecore.analysis.neighborhood import retrieval
 from aecore.checks import InvalidValue
 from aecore.data import load
 from aecore.runs import fit
 from aecore.spec import Spec
-
-
-def test_nearest_are_scikit_learns():
-    source = torch.Generator().manual_seed(0)
-    base, queries = (torch.rand(n, 1, 6, 5, generator=source) for n in (200, 20))
-    plain = NearestNeighbors(n_neighbors=7, algorithm="brute").fit(base.flatten(1))
-    expected = plain.kneighbors(queries.flatten(1), return_distance=False)
-    np.testing.assert_array_equal(nearest(base, queries, 7), expected)
-    for k in (0, 201):
-        with pytest.raises(InvalidValue, match=f"k={k} is not allowed: .* at most 200"):
-            nearest(base, queries, k)
-
-
-def test_precision_by_hand():
-    base, asked = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 2])
-    assert precision(np.array([[0, 1], [3, 0]]), base, asked) == 3 / 4
 
 
 def test_each_way_of_searching(tiny, store, monkeypatch):

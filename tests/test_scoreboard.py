@@ -1,19 +1,22 @@
 """The reports' experiments beside ours: every one has a row, and a claim says whose it is."""
 
+import math
 import re
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 from command import CHECKOUT
 
 from aecore import cli
 from aecore.checks import InvalidValue
-from aecore.page import show as display
-from aecore.page.reports import EXPERIMENTS
-from aecore.publish import fill as placeholders
-from aecore.publish import pages as book
-from aecore.publish import records
+from aecore.page import claim, curves, planes, replicate, spread, table
+from aecore.page.claims import CLAIM, REPLICATION
+from aecore.page.reports import EXPERIMENTS, Experiment
+from aecore.publish import fill, pages
 from aecore.publish.fill import Edition
 
 SEEDED = [
@@ -48,71 +51,132 @@ def rows(markup):
     ]
 
 
-def test_every_experiment_has_a_row_and_a_notebook(page, tmp_path):
-    display.replication("B3", "test MSE 0.0194 ± 0.0002", True, runs=SEEDED)
-    display.replication("B4", "0.04", False, why="<less> noise", runs=SEEDED)
-    display.replication("A1", "rho +.5", None, why="4 of 180 trials")
-    board = placeholders.filled(
-        "<!-- scoreboard -->", Edition(tmp_path, "quick", ["tradeoff"], {"tradeoff": page}, {})
+def hardly_trained(dataset="mnist"):
+    spec = SimpleNamespace(dataset=dataset, seed=0, train_images=2000)
+    made = {"history": [{}, {}], "provenance": {"device": "cpu"}, "diverged": False}
+    return SimpleNamespace(spec=spec, key="0" * 64, **made)
+
+
+def test_every_experiment_has_a_row_and_a_notebook(page):
+    replicate("B3", {"test MSE": [0.0192, 0.0194, 0.0196]}, runs=SEEDED)
+    replicate("B4", {"σ = 0.45": [0.05], "<other>": "x"}, why="<less> noise", runs=SEEDED)
+    replicate("A1", {"rho": "+.5"}, {"L2": True, "dropout": False}, lacks="4 of 180 trials")
+    board = Edition(CHECKOUT, "quick", ["tradeoff"], {"tradeoff": page}, {}).fill(
+        "{{ scoreboard() }}"
     )
-    found = {row[0].split()[0]: row for row in rows(board) if row}
+    found = {row[0].split()[0]: row for row in rows(board.replace("\n", " ")) if row}
     assert list(found) == list(EXPERIMENTS)
     assert len(EXPERIMENTS) == 34
     assert "1 agree" in board and "1 differ" in board and "for 1 this profile is too" in board
     assert "31 were not run" in board
     assert found["B3"][2:] == ["test MSE 0.0194 ± 0.0002 3 seeds, cpu (x86_64)", "✓ agrees"]
-    assert found["B4"][3] == "✗ differs &lt;less&gt; noise"
-    assert found["A1"][2:] == ["rho +.5", "○ too small to say 4 of 180 trials"]
+    missed = "✗ differs not found again: σ = 0.45 (reported 0.033); &lt;less&gt; noise"
+    assert found["B4"][3] == missed
+    open_ = "○ too small to say 4 of 180 trials; not found again: dropout"
+    assert [cell.strip() for cell in found["A1"][2:]] == ["rho +.5", open_]
     assert found["A2"][3].startswith("○ not run")
     for experiment in EXPERIMENTS.values():
         assert (CHECKOUT / "notebooks" / f"{experiment.notebook}.ipynb").is_file()
 
 
-def test_what_does_not_agree_needs_a_reason_and_an_experiment_its_name(page):
-    with pytest.raises(InvalidValue, match="B3: why=''"):
-        display.replication("B3", "0.1", False)
+@pytest.mark.parametrize(
+    ("holds", "options", "agrees"),
+    [
+        ({"a": True}, {}, True),
+        ({"a": True, "b": False}, {}, False),
+        ({"a": True, "b": None}, {}, None),
+        ({"a": None, "b": False}, {}, False),
+        ({"a": False}, {"lacks": "few trials"}, None),
+        ({"a": True}, {"lacks": "few trials"}, True),
+        ({"a": True}, {"unlike": "other settings"}, None),
+        ({}, {"measured": [0.0194]}, True),
+        ({}, {"measured": [0.03]}, False),
+        ({}, {"measured": [0.03], "within": 1.25}, True),
+        ({}, {"measured": [math.nan]}, False),
+        ({}, {"measured": []}, None),
+    ],
+)
+def test_a_verdict_follows_from_figures_and_parts(page, holds, options, agrees):
+    measured = {"test MSE": options.pop("measured", "")}
+    replicate("B3", measured, holds, runs=SEEDED, **options)  # at most 0.028
+    (record,) = fill.of_kind(page, REPLICATION)
+    assert record["agrees"] is agrees
+    assert bool(record["why"]) == (agrees is not True)
+
+
+def test_an_experiment_needs_its_name_and_a_tolerance_is_a_factor(page):
     with pytest.raises(InvalidValue, match="experiment='Z9' is not allowed: must be one of A1"):
-        display.replication("Z9", "0.1", True)
+        replicate("Z9", {})
+    known = Experiment(notebook="", done="", found="", figures={"x": -2.0}, within=1.25)
+    assert [known.agrees("x", value) for value in (-2.5, -1.6, -2.6, 2.0)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_networks_that_are_hardly_trained_or_of_other_data_say_nothing_of_a_report(page):
+    replicate("B3", {"test MSE": [0.1]}, runs=[hardly_trained()])
+    claim("flat", "Small codes are flat.", False, report="A3", runs=[hardly_trained()])
+    (record,), (said,) = (fill.of_kind(page, kind) for kind in (REPLICATION, CLAIM))
+    assert record["agrees"] is None and "4,000 images" in record["why"]
+    assert said["holds"] is None
+    page.cells[1].outputs.clear()
+    for dataset in ("fashion_mnist", "own.npz"):
+        replicate("B3", {"test MSE": [0.1]}, runs=[hardly_trained(dataset)])
+        claim("flat", "Small codes are flat.", False, report="A3", runs=[hardly_trained(dataset)])
     assert not page.cells[1].outputs
 
 
-def test_networks_that_are_hardly_trained_agree_with_nothing(page):
-    hardly = SimpleNamespace(
-        spec=SimpleNamespace(dataset="mnist", seed=0, train_images=2000),
-        history=[{}, {}],
-        provenance={"device": "cpu"},
-        diverged=False,
-        key="0" * 64,
+def test_a_report_s_claim_is_listed_apart_and_does_not_fail_the_paper_book(page):
+    claim("ours", "Errors fall.", True)
+    claim("flat", "Small codes are flat.", False, report="A3", runs=SEEDED)
+    edition = Edition(CHECKOUT, "paper", ["there"], {"there": page}, {})
+    pages._check_claims(edition)
+    assert [row[:2] for row in rows(edition.claims()) if row] == [["✓ holds", "Errors fall."]]
+    expected = [["✗ does not hold", "Report A: Small codes are flat."]]
+    listed = rows(edition.claims(of_reports=True))
+    assert [row[:2] for row in listed if row] == expected
+
+
+def test_values_of_seeds_are_shown_as_mean_and_deviation(page):
+    frame = pd.DataFrame(
+        {"a_b": [[1.0, 2.0, math.nan], [3.0]], "c": [0.5, math.nan]}, index=["x", "y"]
     )
-    display.replication("B3", "0.1", True, runs=[hardly])
-    (record,) = records.of_kind(page, display.REPLICATION)
-    assert record["agrees"] is None
-    assert "4,000 images" in record["why"]
+    table(frame, "caption", {"c": "{:.1%}"})
+    markup = page.cells[1].outputs[0].data["text/html"]
+    assert re.findall("<td>(.*?)</td>", markup) == ["1.5000 ± 0.7071", "50.0%", "3.0000", ""]
+    assert "<th>a b</th>" in markup
+    assert spread([], "{:.2f}") == spread([math.nan]) == ""
 
 
-def test_other_data_replicate_nothing(page):
-    own = SimpleNamespace(spec=SimpleNamespace(dataset="own.npz", seed=0))
-    display.replication("B3", "0.1", True, runs=[own])
-    assert not page.cells[1].outputs
+def test_runs_that_diverged_are_no_curve_at_zero_and_are_told():
+    frame = pd.DataFrame({"latent_dim": [1, 1, 2, 2], "mse": [0.2, 0.4, math.nan, math.nan]})
+    figure = curves.bands(frame.assign(by="a"), "latent_dim", "mse", "by", "MSE")
+    assert list(figure.data[1].x) == [1] and list(figure.data[1].y) == pytest.approx([0.3])
+    assert "2 values diverged" in figure.data[1].name
 
 
-def test_a_report_s_claim_is_listed_apart_and_does_not_fail_the_paper_book(page, tmp_path):
-    display.claim("ours", "Errors fall.", True)
-    display.claim("flat", "Small codes are flat.", False, report="A3")
-    edition = Edition(tmp_path, "paper", ["there"], {"there": page}, {})
-    book._check_claims(edition)
-    assert [row[:2] for row in rows(placeholders.filled("<!-- claims -->", edition)) if row] == [
-        ["✓ holds", "Errors fall."]
-    ]
-    reports = placeholders.filled("<!-- claims: reports -->", edition)
-    assert [row[:2] for row in rows(reports) if row] == [
-        ["✗ does not hold", "Report A: Small codes are flat."]
-    ]
+def test_any_number_of_models_and_classes_is_drawn():
+    many = [(f"m{n}", metric, k, n) for n in range(23) for metric in ("L1", "L2") for k in (1, 2)]
+    kept = pd.DataFrame(many, columns=["model", "metric", "k", "score"])
+    figure = curves.by_neighbors(kept, {"score": "score"})
+    assert len({(t.line.color, t.line.dash) for t in figure.data if t.showlegend}) == 23
+    levels = pd.DataFrame({"level": [0, 1] * 12, "mse": 1.0, "by": [n // 2 for n in range(24)]})
+    assert len(curves.error_by_level(levels, "by", "level").data) == 2 * 12
+    grid, line = torch.arange(300).view(15, 20), torch.arange(20.0)
+    plane = SimpleNamespace(x=line, y=line[:15], distance=grid.float(), nearest=grid,
+                            centroids=torch.rand(300, 2))  # fmt: skip
+    assert planes.basin_map(plane).data[0].z.max() == 299
+    assert planes.distance_surface(plane).data[0].customdata.max() == 299
+    points = planes.projections({"all": np.zeros((70_000, 2))}, np.zeros(70_000, dtype=int))
+    assert points.data[0].customdata.max() == 69_999
 
 
 def test_the_command_lists_all_claims(page, tmp_path, monkeypatch, capsys):
-    display.claim("ours", "Errors fall.", True)
-    display.claim("flat", "Small codes are flat.", False, report="A3")
+    claim("ours", "Errors fall.", True)
+    claim("flat", "Small codes are flat.", False, report="A3", runs=SEEDED)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "profiles.yaml").write_text("quick: {}\n")
     (tmp_path / "_toc.yml").write_text("parts: [{chapters: [{file: notebooks/there}]}]\n")
@@ -122,7 +186,7 @@ def test_the_command_lists_all_claims(page, tmp_path, monkeypatch, capsys):
     assert "make them with aecore run --profile quick" in capsys.readouterr().err
     executed.mkdir(parents=True)
     nbformat.write(page, executed / "there.ipynb")
-    assert records.title(page, "") == "There"
+    assert fill.title(page, "") == "There"
     assert cli.main(["claims"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "holds  there/ours: Errors fall.",

@@ -16,7 +16,7 @@ from scipy.stats import kstest, spearmanr
 from aecore.checks import InvalidValue
 from aecore.data import split
 from aecore.engine.jobs import run_key
-from aecore.search.priors import Choice, LogUniform, Uniform, Whole
+from aecore.search.samplers import Choice, LogUniform, Uniform, Whole
 from aecore.search.trials import SAMPLERS, Search, Trial
 from aecore.spec import Spec
 from aecore.store.entries import Store, StoreError
@@ -52,8 +52,8 @@ def test_priors_have_their_distributions():
         (lambda: Whole(2, 1), "high=1"),
         (lambda: Whole(2, 3.5), "high=3.5"),
         (lambda: Choice([]), "values"),
-        (lambda: Choice([1, 2], [1]), "1 weights"),
-        (lambda: Choice([1, 2], [1, -1]), "weights=-1"),
+        (lambda: Choice([1, 2], [1]), "weights=.*2 values"),
+        (lambda: Choice([1, 2], [1, -1]), r"weights\[1\]=-1"),
         (lambda: Search(BASE, PRIORS, 0), "trials=0"),
         (lambda: Search(BASE, PRIORS, 1, batch=0), "batch=0"),
         (lambda: Search(BASE, {"lr": Uniform(0, 1)}, 1), "'lr'"),
@@ -171,6 +171,10 @@ def test_folds_share_out_the_images_and_average_the_loss(tiny, store):
         assert len(set(losses)) == 3
         assert trial.loss == pytest.approx(sum(losses) / 3)
         assert trial.images == 3 * 200
+    single = split(300, 1 / 3, 1)[1]  # of another seed: not one of the folds
+    shared = [len(np.intersect1d(single, part)) for part in parts]
+    assert sum(shared) == 100 and max(shared) < 60
+    assert np.array_equal(split(300, 1 / 3, 0)[1], parts[0])  # as with the folds' own seed
     assert small(tiny, train_images=101).run(store=store)[0].images == 81
 
 
@@ -179,7 +183,7 @@ def test_importance_is_kept(tiny, store, monkeypatch):
     longer = Search(search.base, search.priors, 5)
     trials = longer.run(store=store)
     assert longer.importance(trials, store).to_dict() == {"learning_rate": pytest.approx(1)}
-    monkeypatch.setattr("aecore.search.study.importance", None)
+    monkeypatch.setattr("aecore.search.samplers.importance", None)
     assert longer.importance(trials, store).to_dict() == {"learning_rate": pytest.approx(1)}
 
 
@@ -222,7 +226,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 from test_search import killed_search
-from aecore.store import Store
+from aecore.store.entries import Store
 
 killed_search(sys.argv[2]).run("tpe", store=Store(Path(sys.argv[3]), layers=()))
 """

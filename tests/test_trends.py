@@ -20,7 +20,6 @@ from aecore.search.trends import (
     paired_difference,
     progress,
     rank_correlation,
-    replicated,
     trials_table,
 )
 from aecore.search.trials import Trial
@@ -162,16 +161,3 @@ def test_a_guest_is_placed_among_the_trials():
 
 def test_an_interval_is_told_with_its_signs():
     assert interval((0.5, -0.123, 0.9)) == "+0.50, 95 % interval -0.12 to +0.90"
-
-
-@pytest.mark.parametrize(
-    ("parts", "lacks", "expected"),
-    [
-        ({"L2": True, "rate": np.True_}, "2 of 180", (True, "")),
-        ({"L2": True, "rate": None}, "", (None, "still open: rate")),
-        ({"L2": False, "rate": None}, "", (False, "not found again: L2; still open: rate")),
-        ({"L2": np.False_}, "2 of 180", (None, "2 of 180; not found again: L2")),
-    ],
-)
-def test_what_is_found_again_of_a_report(parts, lacks, expected):
-    assert replicated(parts, lacks) == expected

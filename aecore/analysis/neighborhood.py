@@ -257,7 +257,7 @@ def retrieval(
             "latent_dim": d,
             "seed": run.spec.seed if run else 0,
             "bytes": d if by == "pixels" else 4 * d,
-            **(row or nothing),
+            **{name: (row or nothing)[name] for name in nothing},
         }
         for row, (by, d, run) in zip(found, ways, strict=True)
     ]

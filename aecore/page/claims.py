@@ -119,7 +119,9 @@ def _compared(experiment: str, measured: Measured, within: float | None) -> dict
         if isinstance(of, Mapping):
             single |= {f"{name}, {part}": values for part, values in of.items()}
     compared = known.figures if within or known.within or known.at_most else {}
-    for name in [name for name in compared if name in single]:
+    for name in compared:
+        if isinstance(single.get(name, ""), str):
+            continue
         values = np.ravel(single[name])
         agrees = known.agrees(name, float(values.mean()), within) if len(values) else None
         parts[f"{name} (reported {known.figures[name]:g})"] = agrees

@@ -70,7 +70,7 @@ def _write(place: Path, run: Run, images: Tensor) -> Path:
     from torch.utils.tensorboard import SummaryWriter
 
     rows = [torch.cat(list(part), 2) for part in (images, run.reconstruct(images))]
-    picture = torch.cat(rows, 1).clamp(0, 1)  # (C, 2 H, N W)
+    picture = (torch.cat(rows, 1).clamp(0, 1) * 255).round().byte()  # (C, 2 H, N W)
     picture = picture.repeat_interleave(ZOOM, 1).repeat_interleave(ZOOM, 2)
     older = list(place.glob(EVENTS))
     with TemporaryDirectory(dir=place, prefix=".draft-") as draft:

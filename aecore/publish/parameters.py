@@ -70,6 +70,7 @@ def checked_with_data(notebook: str, of: Known, values: Values, data: Any) -> No
 def parse(setting: str) -> tuple[str, Any]:
     """Name and value of `name=value`; the value is data, as in YAML, JSON or the notebook."""
     name, equals, text = setting.partition("=")
+    setting = " ".join(setting.split())
     if not equals or not name.strip().isidentifier():
         raise InvalidValue(f"--set {setting}: must be name=value, as in --set latent_dims=[1,2,4]")
     try:
