@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,14 +15,14 @@ from typing import NoReturn
 from aecore import __version__
 from aecore.checks import InvalidValue
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
+FAILED, BAD_INPUT, INTERRUPTED, HUNG_UP = 1, 2, 130, 141  # exit statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
     0: done; 1: a notebook failed or an entry is damaged; 2: it can't be done, told in one line;
-    130: Ctrl-C.
+    130: Ctrl-C; 141: nobody reads the output any more.
     """
     warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):  # a terminal without × is no reason to fail
@@ -29,9 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         given = _parser().parse_args(arguments)
-        return given.command(given)
+        status = given.command(given)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HUNG_UP
     except Exception as error:
         # An error of a class of this package is the person's to mend, any other one is a bug.
         if not type(error).__module__.startswith("aecore."):
@@ -110,8 +116,9 @@ def _store_ls(given: argparse.Namespace) -> int:
             said = ", ".join(f"{name}={value}" for name, value in spec.items())
             print(f"run    {line['key'][:12]}  loss {loss}  {said}")
         else:
-            question = line["question"]
-            print(f"{line['kind']:5}  {line['key'][:12]}  {question.get('table', '')}")
+            short = {k: v for k, v in line["question"].items() if isinstance(v, int | str)}
+            said = ", ".join(f"{k}={v}" for k, v in short.items() if k not in ("table", "version"))
+            print(f"{line['kind']:5}  {line['key'][:12]}  {line['name']}  {said}")
     return 0
 
 

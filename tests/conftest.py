@@ -33,6 +33,8 @@ def pytest_runtest_makereport(item, call):
 def pytest_sessionfinish(session):
     """Write the outcomes of this run over those of earlier ones."""
     if found := session.config.stash.get(OUTCOMES, {}):
+        for row in found.values():  # without a trial nothing was kept, and nothing broken
+            row["kept"] = row["kept"] if row["trials"] else None
         before = json.loads(FAULTS.read_text()) if FAULTS.exists() else {}
         FAULTS.parent.mkdir(exist_ok=True)
         FAULTS.write_text(json.dumps(before | found, indent=1))

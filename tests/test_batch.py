@@ -11,7 +11,7 @@ import pytest
 import yaml
 from command import COMMAND, aecore
 
-from aecore.publish import batch, records
+from aecore.publish import batch, fill
 
 SAYS = """
 import sys
@@ -104,7 +104,7 @@ def test_progress_tells_notebooks_errors_and_what_the_notebooks_say(ran):
 
 
 def test_a_failed_notebook_says_why_for_the_book(ran):
-    found = records.problems(ran[1], ["first", "broken", "dead"])
+    found = fill.problems(ran[1], ["first", "broken", "dead"])
     assert found["broken"] == "cell 4: ValueError: too late"
     assert found["dead"].startswith("DeadKernelError")
     assert "first" not in found

@@ -1,3 +1,4 @@
+import os
 import shutil
 import struct
 import subprocess
@@ -9,6 +10,7 @@ from command import CHECKOUT
 from command import aecore as run_aecore
 
 import aecore
+from aecore.store.entries import Store
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def refused(project: Path, *words: str, **environment: str) -> str:
         (["run", "--set", "latent_dim=0"], ["search: latent_dim=0", "at least 1"]),
         (["run", "tradeoff", "--set", "noise_levels=[0, -0.1]"], ["noise_levels[1]=-0.1"]),
         (["run", "--set", "occlusion_levels=[1.5]"], ["occlusion_levels[0]=1.5", "at most 1"]),
-        (["run", "--set", "learning_rate=nan"], ["learning_rate=nan", "finite"]),
+        (["run", "--set", "learning_rate=nan"], ["learning_rate='nan'", "finite"]),
         (["run", "--set", "dropout=1"], ["dropout=1", "below 1"]),
         (["run", "--set", "epochs=many"], ["epochs='many'", "whole number"]),
         (["run", "--set", "latent_dims=4"], ["latent_dims=4", "list"]),
@@ -142,3 +144,21 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "_data", lambda given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["data"])
+
+
+def test_every_entry_has_a_name_and_head_may_have_enough(tmp_path):
+    store = Store(tmp_path, layers=())
+    for number in range(3000):
+        question = {"table": "pca", "version": 1, "largest": number}
+        store.write("table", f"{number:064x}", {"question": question, "answer": 0}, {})
+    store.write("neighborhood", "ab" * 32, {"images": 60, "metric": "L2", "seconds": 1.5}, {})
+    done = run_aecore("store", "ls", cwd=tmp_path, AECORE_HOME=str(tmp_path))
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("run")]
+    assert any(line.endswith("neighborhood  images=60, metric=L2") for line in lines)
+    assert f"table  {'0' * 12}  pca  largest=0" in lines
+    assert all(len(line.split()) > 2 for line in lines)
+    shell = f"set -o pipefail; '{sys.executable}' -m aecore.cli store ls | head -n 1"
+    home = {**os.environ, "AECORE_HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", shell], env=home, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert len(done.stdout.splitlines()) == 1

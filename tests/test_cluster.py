@@ -22,7 +22,7 @@ from aecore.store.entries import Store
 PROGRAM = """
 import sys
 from pathlib import Path
-from aecore.cluster import ClusterError
+from aecore.engine.cluster import ClusterError
 from aecore.runs import fit
 from aecore.spec import Spec
 data, count, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -3,16 +3,21 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import psutil
 import pytest
+import torch
+import torch.nn.functional as F
 
+from aecore import models, randomness
 from aecore.checks import InvalidValue
+from aecore.corruption import Masking
 from aecore.data import load
 from aecore.engine.jobs import run_key
-from aecore.runs import fit
+from aecore.runs import fit, sweep
 from aecore.spec import Spec
 from aecore.store.entries import Store, StoreError
 
@@ -50,10 +55,54 @@ def test_fit_answers_from_the_store(tiny, store):
     assert again[0].provenance["device"].startswith("cpu")
 
 
-def test_any_executor_will_do_and_its_worker_needs_no_shared_store(tiny, store):
-    with ThreadPoolExecutor(2) as executor:
-        runs = fit([spec(tiny, seed=s) for s in (0, 1)], executor=executor, store=store)
-    assert bits(runs[0]) == bits(fit([spec(tiny, seed=0)], store=store)[0])
+def live_in(home):
+    os.environ["AECORE_HOME"] = home
+
+
+class Elsewhere(ProcessPoolExecutor):
+    """A worker as on another machine: it has a home of its own and is handed no store."""
+
+    def __init__(self, home):
+        super().__init__(1, get_context("spawn"), initializer=live_in, initargs=(str(home),))
+
+    def submit(self, function, specs, store, *others):
+        return super().submit(function, specs, None, *others)
+
+
+def test_any_executor_will_do_and_its_worker_needs_no_shared_store(tiny, store, tmp_path):
+    specs = [spec(tiny, seed=s) for s in (0, 1)]
+    with Elsewhere(tmp_path / "elsewhere") as executor:
+        runs = fit(specs, executor=executor, store=store)
+    there = {path.parent.name for path in (tmp_path / "elsewhere").rglob("run.json")}
+    assert there == {path.parent.name for path in store.root.rglob("run.json")} != set()
+    here = fit(specs, store=Store(tmp_path / "here", layers=()))
+    assert [bits(run) for run in runs] == [bits(run) for run in here]
+
+
+def test_a_last_step_that_explodes_is_a_run_that_diverged(tiny, store, monkeypatch):
+    """Its training loss is that of the weights before the step, and so a number."""
+    wild = spec(tiny, optimizer="sgd", dropout=0.0, epochs=1, batch_size=300)
+    wild = wild.replace(learning_rate=3e38, weight_decay=1e4)
+    held_out, alone = fit([wild.replace(validation=0.2), wild], store=store)
+    assert held_out.history[0]["train_loss"] is not None
+    assert held_out.history[0]["validation_loss"] is None
+    assert held_out.diverged and alone.diverged
+    calm = fit(spec(tiny), store=store)[0]
+    assert not calm.diverged
+
+
+def test_runs_are_picked_by_what_they_were_trained_for(tiny, store):
+    recipe = spec(tiny, epochs=1)
+    specs = sweep(recipe, latent_dim=(1, 2), corruption=[None, Masking(0.2)], seed=range(2))
+    assert [(s.latent_dim, s.seed) for s in specs[:3]] == [(1, 0), (1, 1), (1, 0)]
+    runs = fit(specs, store=store)
+    assert [run.spec for run in runs.where(latent_dim=2, corruption=Masking(0.2))] == specs[6:]
+    assert {d: len(group) for d, group in runs.by("latent_dim").items()} == {1: 4, 2: 4}
+    with pytest.raises(InvalidValue, match="unknown field 'size'"):
+        runs.where(size=2)
+    head = Spec(architecture="classifier", loss="cross_entropy", frozen=recipe, dataset=tiny)
+    assert [s.frozen.seed for s in sweep(head, seed=range(2))] == [0, 1]
+    assert sweep(recipe, optimizer="sgd") == [recipe.replace(optimizer="sgd")]
 
 
 def test_damaged_run_is_trained_again_to_the_same_bits(tiny, store):
@@ -153,10 +202,17 @@ def test_a_head_is_trained_on_the_codes_of_its_frozen_encoder(tiny, store):
     assert run.image_shape == (2,) and run.classes == 3
     (trained,) = fit([encoder], store=store)
     assert set(run.weights) == {f"head.{n}.{part}" for n in (0, 1) for part in ("weight", "bias")}
-    codes = trained.encode(load(tiny).test_images)
-    np.testing.assert_array_equal(
-        run.model(codes).argmax(1), fit([head], store=store)[0].model(codes).argmax(1)
-    )
+    data = load(tiny)
+    codes, model = trained.encode(data.train_images), models.build(head, (2,), 3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=head.learning_rate)
+    for epoch in range(2):  # the textbook loop on these codes
+        order = torch.randperm(300, generator=randomness.generator(0, "order", epoch))
+        for rows in order.split(head.batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(model(codes[rows]), data.train_labels[rows]).backward()
+            optimizer.step()
+    for name, value in model.state_dict().items():
+        np.testing.assert_allclose(run.weights[name], value.numpy(), rtol=1e-4, atol=1e-6)
     other = fit([head.replace(frozen=encoder.replace(seed=1))], store=store)[0]
     assert bits(other) != bits(run)
 

@@ -39,6 +39,13 @@ def test_what_is_written_is_read(store):
     assert store.read("table", KEY).document == {"mse": [1.0]}
 
 
+def test_what_is_there_is_not_written_and_synced_again(store, monkeypatch):
+    store.write("run", KEY, DOCUMENT, ARRAYS)
+    monkeypatch.setattr("os.fsync", None)
+    store.write("run", KEY, {"other": 1}, {})
+    assert same(store.read("run", KEY))
+
+
 def test_checkpoint_is_replaced_and_dropped(store):
     assert store.read_checkpoint(KEY) is None
     store.write_checkpoint(KEY, {"epoch": 1}, {})

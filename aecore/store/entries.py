@@ -83,6 +83,8 @@ class Store:
         Raises `StoreError` if the folder can't be written or the disk is full.
         """
         folder = _folder(self.root, kind, key)
+        if folder.exists():
+            return
         files = {f"{kind}.json": _json({"digest": _digest(document, arrays), "document": document})}
         if arrays:
             files["weights.safetensors"] = save(_sorted(arrays))

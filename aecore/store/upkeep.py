@@ -19,7 +19,7 @@ def listing(store: Store) -> Iterator[dict[str, Any]]:
     """Every whole entry of the store and its layers, as plain data, a line for each.
 
     A run has its `key`, `spec`, `weights` (SHA-256 of its arrays), `metrics` and `provenance`;
-    any other entry its `kind` and what it answers.
+    any other entry its `kind`, a `name` and the `question` that it answers.
     """
     for kind, key, folder in store.entries():
         try:
@@ -36,7 +36,8 @@ def listing(store: Store) -> Iterator[dict[str, Any]]:
                 "provenance": document["provenance"],
             }
         else:
-            line["question"] = document.get("question", {})
+            question = document.get("question", document)  # lists of neighbors have no question
+            line |= {"name": question.get("table", kind), "question": question}
         yield line
 
 
