@@ -16,10 +16,11 @@ import yaml
 from chromium import chromium
 from PIL import Image
 
-from aecore.page import markup
-from aecore.page import show as display
+from aecore.page import show
+from aecore.page.claims import CLAIM
 from aecore.page.reports import EXPERIMENTS
-from aecore.publish import batch
+from aecore.page.show import PLOTLY, caption_of
+from aecore.publish import batch, fill
 from aecore.publish import pages as book
 from aecore.spec import Spec
 
@@ -198,7 +199,7 @@ def test_only_pages_that_draw_load_plotly(built_book):
 def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path):
     _small_project(tmp_path, ["there", "missing"])
     executed = tmp_path / "smoke"
-    _write(executed / "there.ipynb", {"text/html": "<p>first</p>", display.PLOTLY: {}})
+    _write(executed / "there.ipynb", {"text/html": "<p>first</p>", PLOTLY: {}})
     failed = nbformat.v4.new_notebook()
     failed.metadata["aecore"] = {"problem": "cell 3: ValueError: <b> is `too` late"}
     nbformat.write(failed, executed / "missing.failed.ipynb")
@@ -215,10 +216,84 @@ def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path):
     assert "first" in page.read_text()
 
 
+SECTIONS = fill.sections(ROOT)
+SUBSETS = [*([name] for name in SECTIONS), *([n for n in SECTIONS if n != o] for o in SECTIONS)]
+
+
+def _executed(folder, names):
+    """Notebooks that ran, but for their outputs; those not in `names` failed or are missing."""
+    folder.mkdir()
+    for number, name in enumerate(SECTIONS):
+        page = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        page.metadata["aecore"] = {"profile": "smoke", "problem": f"cell 3: {name} broke"}
+        if name in names:
+            nbformat.write(page, folder / f"{name}.ipynb")
+        elif number % 2:
+            nbformat.write(page, folder / f"{name}.failed.ipynb")
+    return folder
+
+
+@pytest.mark.parametrize("names", SUBSETS, ids=lambda names: f"{len(names)}-{names[0]}")
+def test_any_subset_of_sections_can_be_staged_and_its_gaps_say_why(tmp_path, names):
+    executed = _executed(tmp_path / "smoke", names)
+    pages = fill.finished(executed, SECTIONS)
+    edition = fill.Edition(ROOT, "smoke", SECTIONS, pages, fill.problems(executed, SECTIONS))
+    book._stage(tmp_path / "source", edition)
+    for name in SECTIONS:
+        page = nbformat.read(tmp_path / "source" / "notebooks" / f"{name}.ipynb", as_version=4)
+        text = "\n".join(cell.source for cell in page.cells)
+        assert ("was not run, or not to its end" in text) == (name not in names)
+        assert (f"{name} broke" in text) == ((executed / f"{name}.failed.ipynb").exists())
+        for link in re.findall(r"\]\(([\w./]+\.(?:ipynb|md))\)", text):
+            assert (tmp_path / "source" / "notebooks" / link).resolve().exists(), link
+    intro = (tmp_path / "source" / "book" / "intro.md").read_text()
+    assert "Not run yet: `aecore run surface`" in intro
+
+
+def test_a_book_of_one_section_stands(tmp_path):
+    project_in(tmp_path)
+    executed = _executed(tmp_path / "smoke", ["tradeoff"])
+    pages = book.compile(executed, tmp_path).parent
+    assert "How many numbers" in (pages / "notebooks" / "tradeoff.html").read_text()
+    intro = re.sub("<[^>]+>", "", (pages / "book" / "intro.html").read_text())
+    assert "Not run yet: aecore run surface makes what belongs here" in intro
+    api = (pages / "book" / "api.html").read_text()
+    for modules in fill.rooms().values():
+        for module in modules:
+            for name in fill.public(module):
+                assert f'id="aecore.{module}.{name}"' in api, f"{module}.{name}"
+
+
+def test_a_misspelled_name_fails_the_build(tmp_path, monkeypatch):
+    _small_project(tmp_path, ["there"])
+    _write(tmp_path / "smoke" / "there.ipynb", {"text/html": "<p>first</p>"})
+    intro = tmp_path / "book" / "intro.md"
+    intro.write_text("# Introduction\n\n{{ api() }}\n")
+    monkeypatch.setattr(fill, "rooms", lambda: {"The textbook": ["specs"]})
+    monkeypatch.setattr(fill, "public", lambda module: ["Spec"])
+    with pytest.raises(book.BookError, match="specs"):
+        book.compile(tmp_path / "smoke", tmp_path)
+    intro.write_text("# Introduction\n\n{{ figur('a/b') }}\n")
+    with pytest.raises(book.BookError, match=r"intro.md can't be filled: 'figur' is undefined"):
+        book.compile(tmp_path / "smoke", tmp_path)
+
+
+@pytest.mark.parametrize("file", ["/images.npz", "/a/x.npz", "/b c/ü.npz"])
+def test_only_the_path_of_a_file_goes_and_nothing_that_looks_like_a_part_of_it(file):
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"dataset = {file!r}")])
+    kept = "https://a/x data:image/png;base64,AAAA/a/x.npzBB== /a/b <a href='/a/'>/</a> //images"
+    page.cells[0].outputs = [nbformat.v4.new_output("display_data", {"text/html": kept})]
+    page.metadata["aecore"] = {"parameters": {"dataset": file}}
+    cleaned = book._without_paths(page)
+    assert cleaned.cells[0].outputs[0].data["text/html"] == kept
+    assert cleaned.cells[0].source == f"dataset = {Path(file).name!r}"
+    assert cleaned.metadata["aecore"]["parameters"]["dataset"] == Path(file).name
+
+
 def test_in_the_paper_profile_a_claim_that_does_not_hold_fails_the_book(tmp_path):
     _small_project(tmp_path, ["there"])
     record = {"name": "low", "text": "The error is low.", "holds": False}
-    _write(tmp_path / "paper" / "there.ipynb", {display.CLAIM: record, "text/html": "no"})
+    _write(tmp_path / "paper" / "there.ipynb", {CLAIM: record, "text/html": "no"})
     with pytest.raises(book.BookError, match=r"there: The error is low\."):
         book.compile(tmp_path / "paper", tmp_path)
 
@@ -228,7 +303,7 @@ def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
     figure = go.Figure(go.Scatter(x=np.linspace(0, 1, 2000), y=[None, np.nan]))
     figure.update_layout(title="</script><b>")
-    display.show(figure, "<i>caption</i>", alt='"quoted" <alt>', name="name")
+    show(figure, "<i>caption</i>", alt='"quoted" <alt>', name="name")
     drawn, caption = bundles
     markup = drawn["text/html"]
     assert markup.count("</script>") == 1
@@ -237,7 +312,7 @@ def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
     data = json.loads(re.search(r'json" class="aecore-data">(.*?)</script>', markup)[1])
     assert data["layout"]["title"]["text"] == "</script><b>"
     assert data["data"][0]["x"]["dtype"] == "f4"
-    assert data["data"] == drawn[display.PLOTLY]["data"]
+    assert data["data"] == drawn[PLOTLY]["data"]
 
 
 def test_a_figure_names_the_runs_that_diverged(monkeypatch):
@@ -248,9 +323,9 @@ def test_a_figure_names_the_runs_that_diverged(monkeypatch):
         SimpleNamespace(key=f"{n}" * 64, diverged=diverged, **made)
         for n, diverged in enumerate((False, True))
     ]
-    markup.caption_of("Losses.", runs)
+    caption_of("Losses.", runs)
     assert "diverged: 11111111 in epoch 2" in bundles[0]["text/html"]
-    markup.caption_of("Losses.", runs[:1])
+    caption_of("Losses.", runs[:1])
     assert "diverged" not in bundles[1]["text/html"]
 
 
