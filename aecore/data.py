@@ -2,8 +2,6 @@
 
 import hashlib
 import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aecore.checks import InvalidValue
-from aecore.store.sources import DATASETS, MD5, DataError, _obtain
+from aecore.store.sources import DATASETS, MD5, obtain, read_npz
 
 
 @dataclass(frozen=True, eq=False)  # comparing tensors has no single truth value
@@ -49,9 +47,7 @@ def load(dataset: str = "mnist") -> Dataset:
     if not str(dataset).endswith(".npz"):
         return _load_idx(dataset)
     path = Path(dataset).expanduser().resolve()
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: {'not an .npz archive' if path.exists() else 'no such file'}")
-    return _load_npz(path, path.stat().st_mtime_ns)
+    return _load_npz(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 def split(
@@ -86,7 +82,7 @@ def one_of_each(labels: Tensor) -> Tensor:
 
 @lru_cache(maxsize=len(DATASETS))
 def _load_idx(dataset: str) -> Dataset:
-    _, _, raw = _obtain(dataset)
+    _, _, raw = obtain(dataset)
     train_images, train_labels, test_images, test_labels = map(_decode, raw)
     return Dataset(
         name=dataset,
@@ -101,46 +97,11 @@ def _load_idx(dataset: str) -> Dataset:
 # The file's time is an argument so that an edited file is not answered from memory.
 @lru_cache(maxsize=2)
 def _load_npz(path: Path, mtime_ns: int) -> Dataset:
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for part in ("train", "test"):
-                images, labels = archive[f"{part}_images"], archive[f"{part}_labels"]
-                arrays |= _labeled(f"{path}: {part}", images, labels, part)
-    except KeyError as error:
-        needed = "train_images, train_labels, test_images, test_labels"
-        raise DataError(f"{path}: an array is missing; needed are {needed}") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
-        raise DataError(f"{path}: train_images and test_images differ in image shape")
-    classes = np.unique(arrays["test_labels"])
-    if len(classes) != max(classes.max(), arrays["train_labels"].max()) + 1:
-        raise DataError(f"{path}: test_labels must hold every class from 0 to the last one")
-    digest = hashlib.sha256()
+    arrays, digest = read_npz(path), hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return Dataset(name=path.stem, digest=digest.hexdigest(), **tensors)
-
-
-def _labeled(where: str, images: np.ndarray, labels: np.ndarray, part: str) -> dict:
-    """Both arrays in the form of `Dataset`: images (N, C, H, W), labels int64."""
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
-        found = f"{images.dtype} {images.shape}"
-        raise DataError(f"{where}_images: {found}; needed is uint8 (N, H, W) or (N, C, H, W)")
-    if images.ndim == 4 and images.shape[3] <= 4 < images.shape[1]:
-        raise DataError(f"{where}_images: {images.shape} has channels last; needed is (N, C, H, W)")
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        found = f"{labels.dtype} {labels.shape}"
-        raise DataError(f"{where}_labels: {found}; needed are integers ({len(images)},)")
-    labels = labels.astype(np.int64)
-    if labels.min() < 0:
-        raise DataError(f"{where}_labels: {labels.min()} among them; needed are integers >= 0")
-    images = images if images.ndim == 4 else images[:, None]
-    if images.shape[1] not in (1, 3):
-        raise DataError(f"{where}_images: {images.shape[1]} channels; needed are 1 or 3")
-    return {f"{part}_images": np.ascontiguousarray(images), f"{part}_labels": labels}
 
 
 def _decode(raw: bytes) -> Tensor:

@@ -16,6 +16,7 @@ from aecore.checks import InvalidValue
 from aecore.spec import Spec
 
 SMALLEST = 9  # pixels a side: below, three strided convolutions leave nothing
+PADDING = (1, 1, 0)  # of the three convolutions
 HEAD = 128  # hidden units of a classifier's head
 
 Shape = tuple[int, ...]  # channels, height, width of an image; of codes their dimension
@@ -71,21 +72,8 @@ class ConvAutoencoder(Network):
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
-        colors, *size = image_shape
-        c1, c2, c3 = spec.channels
-        half, quarter, eighth = _halved(size)  # for MNIST: 28 -> 14 -> 7 -> 3
-        self.smallest = (c3, *eighth)
-        flat = math.prod(self.smallest)
-        self.encoder = _encoder(spec, image_shape)
-        self.decoder = nn.ModuleList(
-            [
-                nn.Linear(spec.latent_dim, spec.hidden),
-                nn.Linear(spec.hidden, flat),
-                _upsample(c3, c2, eighth, quarter, padding=0),
-                _upsample(c2, c1, quarter, half, padding=1),
-                _upsample(c1, colors, half, size, padding=1),
-            ]
-        )
+        self.smallest = (spec.channels[-1], *_halved(image_shape)[-1])
+        self.encoder, self.decoder = _encoder(spec, image_shape), _decoder(spec, image_shape)
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """Codes (N, d) of images (N, C, H, W)."""
@@ -318,39 +306,35 @@ FAMILIES = {
 }
 
 
-def _halved(size: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
-    """Heights and widths after each of the three convolutions."""
-    half = [(n + 1) // 2 for n in size]
-    quarter = [(n + 1) // 2 for n in half]
-    return half, quarter, [(n - 1) // 2 for n in quarter]
+def _halved(image_shape: Shape) -> list[tuple[int, ...]]:
+    """Height and width of an image, and after each of the three convolutions."""
+    sizes = [image_shape[1:]]
+    for padding in PADDING:
+        sizes.append(tuple((n + 2 * padding - 3) // 2 + 1 for n in sizes[-1]))
+    return sizes  # for MNIST 28, 14, 7, 3 a side
 
 
 def _encoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
-    colors, *size = image_shape
-    if min(size) < SMALLEST:
+    if min(image_shape[1:]) < SMALLEST:
         raise InvalidValue(
-            f"images of {size[0]} x {size[1]} pixels are not allowed: "
+            f"images of {image_shape[1]} x {image_shape[2]} pixels are not allowed: "
             f"the convolutional autoencoder needs at least {SMALLEST} x {SMALLEST}"
         )
-    c1, c2, c3 = spec.channels
-    flat = c3 * math.prod(_halved(size)[-1])
-    return nn.ModuleList(
-        [
-            nn.Conv2d(colors, c1, 3, stride=2, padding=1),
-            nn.Conv2d(c1, c2, 3, stride=2, padding=1),
-            nn.Conv2d(c2, c3, 3, stride=2, padding=0),
-            nn.Linear(flat, spec.hidden),
-            nn.Linear(spec.hidden, spec.latent_dim),
-        ]
-    )
+    channels = pairwise([image_shape[0], *spec.channels])
+    downs = [nn.Conv2d(n, m, 3, 2, p) for (n, m), p in zip(channels, PADDING, strict=True)]
+    flat = spec.channels[-1] * math.prod(_halved(image_shape)[-1])
+    return nn.ModuleList([*downs, *_linear_layers([flat, spec.hidden, spec.latent_dim])])
 
 
-def _upsample(
-    inputs: int, outputs: int, size: list[int], target: list[int], padding: int
-) -> nn.ConvTranspose2d:
-    """The mirror of a 3 x 3 convolution with stride 2 that took `target` to `size`."""
-    extra = tuple(t - (2 * n + 1 - 2 * padding) for t, n in zip(target, size, strict=True))
-    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=padding, output_padding=extra)
+def _decoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
+    """The mirror of `_encoder`: two linear layers, and convolutions that take back its sizes."""
+    sizes, channels = _halved(image_shape), [image_shape[0], *spec.channels]
+    flat, ups = channels[-1] * math.prod(sizes[-1]), []
+    for n, padding in reversed(list(enumerate(PADDING))):
+        reached = [2 * size + 1 - 2 * padding for size in sizes[n + 1]]
+        extra = tuple(size - r for size, r in zip(sizes[n], reached, strict=True))
+        ups.append(nn.ConvTranspose2d(channels[n + 1], channels[n], 3, 2, padding, extra))
+    return nn.ModuleList([*_linear_layers([spec.latent_dim, spec.hidden, flat]), *ups])
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError, Executor
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -18,13 +17,11 @@ from aecore import models
 from aecore.checks import InvalidValue
 from aecore.data import as_floats, load
 from aecore.engine import cluster, jobs
-from aecore.engine.cluster import Cluster, ClusterError
 from aecore.engine.jobs import run_key
-from aecore.engine.pool import BATCH, in_threads, run_jobs
+from aecore.engine.pool import BATCH, in_threads, resolve_device
 from aecore.fast.convolution import accelerate
 from aecore.spec import Spec
 from aecore.store.entries import Arrays, Entry, Store
-from aecore.training import resolve_device
 
 
 @dataclass(frozen=True)
@@ -127,44 +124,13 @@ def fit(
     wanted = {key: spec for key, spec in zip(keys, specs, strict=True) if entries[key] is None}
     if wanted:
         store.check_writable()
-        for key, entry in _trained(wanted, executor, device, store):
-            entries[key] = entry
+        for spec in wanted.values():
+            data = load(spec.dataset)
+            models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
+        frozen = list(dict.fromkeys(spec.frozen for spec in wanted.values() if spec.frozen))
+        encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
+        entries |= dict(jobs.trained(wanted, encoders, executor, device, store))
     return Runs(_run(key, spec, entries[key]) for key, spec in zip(keys, specs, strict=True))
-
-
-def _trained(
-    wanted: dict[str, Spec], executor: Executor | None, device: str, store: Store
-) -> Iterator[tuple[str, Entry]]:
-    """Key and entry of every spec, as soon as it is trained and stored."""
-    specs, done = list(wanted.values()), 0
-    for spec in specs:
-        data = load(spec.dataset)
-        models.blank(spec.frozen or spec, tuple(data.train_images.shape[1:]), data.classes)
-    if executor is None and cluster.address():
-        executor = Cluster(cluster.address(), {spec.dataset for spec in specs})
-    remote = isinstance(executor, Cluster)
-    frozen = list(dict.fromkeys(spec.frozen for spec in specs if spec.frozen))
-    encoders = dict(zip(frozen, fit(frozen, executor, device, store), strict=True))
-    stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
-    groups = jobs.groups(specs, stacks)
-    place = None if remote else store  # a worker elsewhere has its own
-    todo = [(group, place, device, encoders.get(group[0].frozen)) for group in groups]
-    sizes = [sum(map(jobs.images_of, group)) for group in groups]
-    label = f"training {len(specs)} {'model' if len(specs) == 1 else 'models'}"
-    try:
-        for number, found in run_jobs(jobs.train_job, todo, sizes, label, executor):
-            for spec, entry in zip(groups[number], found, strict=True):
-                store.write("run", run_key(spec), entry.document, entry.arrays)
-                done += 1
-                yield run_key(spec), entry
-    except CancelledError:
-        raise ClusterError(
-            "the scheduler has gone; what was trained is stored, and the same call goes on"
-        ) from None
-    except KeyboardInterrupt:
-        left = "the others go on from their last checkpoint when the same call is made again"
-        print(f"stopped: {done} of {len(specs)} models are stored, {left}", file=sys.stderr)
-        raise
 
 
 def _run(key: str, spec: Spec, entry: Entry) -> Run:

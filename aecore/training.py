@@ -11,7 +11,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
-from aecore.checks import InvalidValue
 from aecore.data import Dataset, as_floats, split
 from aecore.fast.convolution import accelerate
 from aecore.fast.dropout import Dropout
@@ -32,29 +31,10 @@ def recipe(spec: Spec) -> int:
     return RECIPE if spec.dropout else 1
 
 
-def resolve_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" is the GPU where torch sees one, else the CPU.
-
-    Raises `InvalidValue` if there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InvalidValue.of(
-            "device", name, "auto, cpu or a device that torch sees here"
-        ) from None
-    return device
-
-
 class Training:
     """One run in the making: `epoch()` adds an epoch until it is `done`.
 
     Takes a spec and its data, the images being codes (N, d) where its encoder is frozen.
-    `checkpoint()` holds everything needed to go on: after `restore()` the run continues to the
-    same bits.
     """
 
     def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
@@ -187,37 +167,6 @@ class Training:
         """The weights of the best epoch, by their names in the model."""
         weights = self.model.state_dict() if self.best is None else self.best
         return {name: value.cpu().contiguous().numpy() for name, value in weights.items()}
-
-    def checkpoint(self) -> tuple[dict[str, Any], Arrays]:
-        """The state between two epochs: plain data and arrays."""
-        arrays = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        arrays |= {f"best.{name}": value for name, value in (self.best or {}).items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors = {
-                name: torch.as_tensor(value) for name, value in state.items() if value is not None
-            }
-            arrays |= {f"optimizer.{number}.{name}": value for name, value in tensors.items()}
-        copies = {name: value.cpu().contiguous().numpy() for name, value in arrays.items()}
-        return {"history": self.history}, copies
-
-    def restore(self, document: dict[str, Any], arrays: Arrays) -> None:
-        """Go back to a state that `checkpoint` returned."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-        for name, value in arrays.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = torch.from_numpy(value.copy())
-        self.history = [dict(row) for row in document["history"]]
-        self.model.load_state_dict(parts["model"])
-        self.best = {name: value.to(self.device) for name, value in parts["best"].items()} or None
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimizer"].items():
-            number, _, field = name.partition(".")
-            if value.shape == self.parameters[int(number)].shape:
-                # In the parameter's own memory layout, else the next step may round differently.
-                value = torch.empty_like(self.parameters[int(number)]).copy_(value)
-            state.setdefault(int(number), {})[field] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def optimizer(spec: Spec, model: nn.Module) -> torch.optim.Optimizer:

@@ -8,7 +8,8 @@ import pytest
 
 from aecore.checks import InvalidValue
 from aecore.corruption import GaussianNoise, Occlusion
-from aecore.spec import Spec, parse_widths
+from aecore.page.parameters import parse_widths
+from aecore.spec import Spec
 
 
 @pytest.mark.parametrize(

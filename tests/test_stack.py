@@ -8,6 +8,7 @@ from aecore import models, runs
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
 from aecore.engine import jobs, stack
+from aecore.engine.jobs import checkpoint, restore
 from aecore.engine.stack import Stack, Stacked, StackedDropout, update
 from aecore.fast.dropout import Dropout
 from aecore.spec import OPTIMIZERS as NAMES
@@ -84,7 +85,7 @@ def test_stacks_go_on_from_checkpoints_and_leave_them(tiny):
     Stack(trainings).epoch()  # together, one of them an epoch ahead
     restored = [Training(spec, data) for spec in specs]
     for new, old in zip(restored, trainings, strict=True):
-        new.restore(*old.checkpoint())
+        restore(new, *checkpoint(old))
     Stack(restored).epoch()
     restored[1].epoch()  # alone again
     assert [len(training.history) for training in restored] == [3, 3]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from aecore import models, randomness, training
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load, split
+from aecore.engine.jobs import checkpoint, restore
 from aecore.engine.pool import reproducible
 from aecore.spec import Spec
 from aecore.training import Training, learning_rate
@@ -113,7 +114,7 @@ def test_restored_training_goes_on_to_the_same_bits(tiny, optimizer):
         first.epoch()
         first.epoch()
         second = Training(spec, load(tiny))
-        second.restore(*first.checkpoint())
+        restore(second, *checkpoint(first))
         while not second.done:
             second.epoch()
     assert second.history == whole.history
@@ -181,7 +182,7 @@ def test_every_family_learns_and_goes_on_after_a_restore(tiny, family):
     with reproducible():
         first, second = Training(spec, load(tiny)), Training(spec, load(tiny))
         first.epoch()
-        second.restore(*first.checkpoint())
+        restore(second, *checkpoint(first))
         while not second.done:
             second.epoch()
     assert second.history == whole.history

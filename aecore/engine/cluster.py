@@ -18,7 +18,7 @@ import torch
 
 from aecore import __version__
 from aecore.data import load
-from aecore.training import resolve_device
+from aecore.engine.pool import resolve_device
 
 ADDRESS = "AECORE_SCHEDULER"
 PATIENCE = 10  # seconds until a scheduler must have answered

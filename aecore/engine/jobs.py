@@ -3,28 +3,71 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from aecore.data import Dataset, load
-from aecore.engine.pool import Counter, reproducible
+from aecore.engine import cluster
+from aecore.engine.cluster import Cluster, ClusterError
+from aecore.engine.pool import Counter, reproducible, resolve_device, run_jobs
 from aecore.engine.stack import Stack
 from aecore.engine.stack import shape as stack_shape
 from aecore.spec import Spec
-from aecore.store.entries import Entry, Store
+from aecore.store.entries import Arrays, Entry, Store
 from aecore.store.leases import Lease
 from aecore.store.paths import commit
-from aecore.training import Training, recipe, resolve_device
+from aecore.training import Training, recipe
 
 STACKED = 256  # the most models trained together
 
 
 CHECKPOINT_SECONDS = 1.0  # the most work, beside one epoch, that a kill can cost
+
+
+def trained(
+    wanted: Mapping[str, Spec],
+    encoders: Mapping[Spec, Any],
+    executor: Executor | None,
+    device: str,
+    store: Store,
+) -> Iterator[tuple[str, Entry]]:
+    """Key and entry of every spec, as soon as it is trained and stored.
+
+    `encoders` are the runs of the specs' frozen encoders. Raises `ClusterError` if the cluster that
+    the environment names, where there is no `executor`, can't be used or has gone.
+    """
+    specs, done = list(wanted.values()), 0
+    if executor is None and cluster.address():
+        executor = Cluster(cluster.address(), {spec.dataset for spec in specs})
+    remote = isinstance(executor, Cluster)
+    stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
+    stacked = groups(specs, stacks)
+    place = None if remote else store  # a worker elsewhere has its own
+    todo = [(group, place, device, encoders.get(group[0].frozen)) for group in stacked]
+    sizes = [sum(map(images_of, group)) for group in stacked]
+    label = f"training {len(specs)} {'model' if len(specs) == 1 else 'models'}"
+    try:
+        for number, found in run_jobs(train_job, todo, sizes, label, executor):
+            for spec, entry in zip(stacked[number], found, strict=True):
+                store.write("run", run_key(spec), entry.document, entry.arrays)
+                done += 1
+                yield run_key(spec), entry
+    except CancelledError:
+        raise ClusterError(
+            "the scheduler has gone; what was trained is stored, and the same call goes on"
+        ) from None
+    except KeyboardInterrupt:
+        left = "the others go on from their last checkpoint when the same call is made again"
+        print(f"stopped: {done} of {len(specs)} models are stored, {left}", file=sys.stderr)
+        raise
 
 
 def run_key(spec: Spec) -> str:
@@ -95,14 +138,14 @@ class _Making:
     ) -> None:
         self.key, self.store, self.lease, self.data, self.seconds = key, store, lease, data, 0.0
         self.training = Training(spec, data, device)
-        if (checkpoint := store.read_checkpoint(key)) is not None:
-            self.training.restore(checkpoint.document, checkpoint.arrays)
-            self.seconds = checkpoint.document["seconds"]
+        if (saved := store.read_checkpoint(key)) is not None:
+            restore(self.training, saved.document, saved.arrays)
+            self.seconds = saved.document["seconds"]
 
     def save(self) -> None:
         """Write a checkpoint, unless the run is done or another process has taken it over."""
         if not self.training.done and self.lease.held(self.key):
-            document, arrays = self.training.checkpoint()
+            document, arrays = checkpoint(self.training)
             document["seconds"] = self.seconds
             self.store.write_checkpoint(self.key, document, arrays)
 
@@ -163,3 +206,38 @@ def _provenance(training: Training, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "images_per_second": round(seen / seconds) if seconds else None,
     }
+
+
+def checkpoint(training: Training) -> tuple[dict[str, Any], Arrays]:
+    """The state of a training between two epochs: all that it needs to go on to the same bits."""
+    arrays = {f"model.{name}": value for name, value in training.model.state_dict().items()}
+    arrays |= {f"best.{name}": value for name, value in (training.best or {}).items()}
+    for number, state in training.optimizer.state_dict()["state"].items():
+        tensors = {
+            name: torch.as_tensor(value) for name, value in state.items() if value is not None
+        }
+        arrays |= {f"optimizer.{number}.{name}": value for name, value in tensors.items()}
+    copies = {name: value.cpu().contiguous().numpy() for name, value in arrays.items()}
+    return {"history": training.history}, copies
+
+
+def restore(training: Training, document: dict[str, Any], arrays: Arrays) -> None:
+    """Take a training back to a state that `checkpoint` returned."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    for name, value in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = torch.from_numpy(value.copy())
+    training.history = [dict(row) for row in document["history"]]
+    training.model.load_state_dict(parts["model"])
+    training.best = {
+        name: value.to(training.device) for name, value in parts["best"].items()
+    } or None
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimizer"].items():
+        number, _, field = name.partition(".")
+        if value.shape == training.parameters[int(number)].shape:
+            # In the parameter's own memory layout, else the next step may round differently.
+            value = torch.empty_like(training.parameters[int(number)]).copy_(value)
+        state.setdefault(int(number), {})[field] = value
+    groups = training.optimizer.state_dict()["param_groups"]
+    training.optimizer.load_state_dict({"state": state, "param_groups": groups})

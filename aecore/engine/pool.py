@@ -19,6 +19,8 @@ import loky
 import torch
 from tqdm.std import tqdm  # plain text: tqdm.auto writes widgets that need scripts from the network
 
+from aecore.checks import InvalidValue
+
 # A worker that holds the data and the networks has not leaked them.
 warnings.filterwarnings("ignore", "A worker was restarted while some jobs were given")
 
@@ -147,3 +149,20 @@ def reproducible():
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" is the GPU where torch sees one, else the CPU.
+
+    Raises `InvalidValue` if there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InvalidValue.of(
+            "device", name, "auto, cpu or a device that torch sees here"
+        ) from None
+    return device

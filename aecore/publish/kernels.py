@@ -123,7 +123,7 @@ def command(kernel: str) -> list[str]:
 
 def environment(device: str) -> dict[str, Any]:
     """The device that `device` stands for here, and the versions of what results depend on."""
-    from aecore.training import resolve_device
+    from aecore.engine.pool import resolve_device
 
     versions = {"python": platform.python_version()}
     return {

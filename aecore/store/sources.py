@@ -79,11 +79,11 @@ def fetch(dataset: str = "mnist") -> tuple[Path, str]:
     the first source that has it. A damaged file in it is kept as `<name>.damaged`, with a warning.
     Raises `DataError` where no source can be reached or the folder cannot be written.
     """
-    folder, whence, _ = _obtain(dataset)
+    folder, whence, _ = obtain(dataset)
     return folder, whence
 
 
-def _obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
+def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
     """`fetch`, and the bytes of the four files, so that what is used is what was verified."""
     if dataset not in DATASETS:
         known = ", ".join(DATASETS)
@@ -257,3 +257,48 @@ def _md5(content: bytes) -> str:
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no reason given"])[-1].strip()
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The four arrays of an `.npz` file: images (N, C, H, W), uint8, and labels (N,), int64.
+
+    Raises `DataError` for what is none, or holds other arrays than `data.load` says.
+    """
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: {'not an .npz archive' if path.exists() else 'no such file'}")
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for part in ("train", "test"):
+                images, labels = archive[f"{part}_images"], archive[f"{part}_labels"]
+                arrays |= _labeled(f"{path}: {part}", images, labels, part)
+    except KeyError as error:
+        needed = "train_images, train_labels, test_images, test_labels"
+        raise DataError(f"{path}: an array is missing; needed are {needed}") from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        raise DataError(f"{path}: train_images and test_images differ in image shape")
+    classes = np.unique(arrays["test_labels"])
+    if len(classes) != max(classes.max(), arrays["train_labels"].max()) + 1:
+        raise DataError(f"{path}: test_labels must hold every class from 0 to the last one")
+    return arrays
+
+
+def _labeled(where: str, images: np.ndarray, labels: np.ndarray, part: str) -> dict:
+    """Both arrays in the form of `Dataset`: images (N, C, H, W), labels int64."""
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
+        found = f"{images.dtype} {images.shape}"
+        raise DataError(f"{where}_images: {found}; needed is uint8 (N, H, W) or (N, C, H, W)")
+    if images.ndim == 4 and images.shape[3] <= 4 < images.shape[1]:
+        raise DataError(f"{where}_images: {images.shape} has channels last; needed is (N, C, H, W)")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        found = f"{labels.dtype} {labels.shape}"
+        raise DataError(f"{where}_labels: {found}; needed are integers ({len(images)},)")
+    labels = labels.astype(np.int64)
+    if labels.min() < 0:
+        raise DataError(f"{where}_labels: {labels.min()} among them; needed are integers >= 0")
+    images = images if images.ndim == 4 else images[:, None]
+    if images.shape[1] not in (1, 3):
+        raise DataError(f"{where}_images: {images.shape[1]} channels; needed are 1 or 3")
+    return {f"{part}_images": np.ascontiguousarray(images), f"{part}_labels": labels}
