@@ -149,12 +149,16 @@ def _some(names: list[str]) -> str:
 
 def _said(name: str, values: Values | Mapping[str, Values]) -> str:
     if isinstance(values, Mapping):
-        return f"{name}: " + ", ".join(_said(part, of) for part, of in values.items())
-    if not isinstance(values, str):
-        numbers = np.ravel(list(values) if isinstance(values, Iterable) else values)
-        size = np.nanmax(np.abs(numbers), initial=0)
-        values = spread(numbers, "{:.4f}" if size < 1 else "{:.2f}" if size < 100 else "{:.1f}")
-    return f"{name} {values}".strip()
+        return f"{name}: " + ", ".join(f"{_text(of)} ({part})" for part, of in values.items())
+    return f"{name} {_text(values)}".strip()
+
+
+def _text(values: Values) -> str:
+    if isinstance(values, str):
+        return values
+    numbers = np.ravel(list(values) if isinstance(values, Iterable) else values)
+    size = np.nanmax(np.abs(numbers), initial=0)
+    return spread(numbers, "{:.4f}" if size < 1 else "{:.2f}" if size < 100 else "{:.1f}")
 
 
 def _known(experiment: str) -> str:
