@@ -23,9 +23,7 @@ class InvalidValue(ValueError):
 def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """`value` as int if it is a whole number in [low, high]; raises `InvalidValue` otherwise."""
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_whole or not _inside(int(value), low, high, False, False):
-        raise InvalidValue.of(name, value, f"a whole number{_bounds(low, high, False, False)}")
-    return int(value)
+    return int(_within(name, value, is_whole, "a whole number", low, high))
 
 
 def real(
@@ -42,10 +40,29 @@ def real(
     Raises `InvalidValue` otherwise, for a bool and for NaN too.
     """
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    largest = sys.float_info.max  # a whole number may be larger, and then is no float
-    if not is_real or not abs(value) <= largest or not _inside(value, low, high, above, below):
-        raise InvalidValue.of(name, value, f"a finite number{_bounds(low, high, above, below)}")
-    return float(value)
+    finite = is_real and abs(value) <= sys.float_info.max  # a whole number may be larger
+    return float(_within(name, value, finite, "a finite number", low, high, above, below))
+
+
+def _within(
+    name: str,
+    value: Any,
+    allowed: bool,
+    what: str,
+    low: float | None,
+    high: float | None,
+    above: bool = False,
+    below: bool = False,
+) -> Any:
+    if low is not None:
+        allowed = allowed and (value > low or (value == low and not above))
+    if high is not None:
+        allowed = allowed and (value < high or (value == high and not below))
+    if not allowed:
+        ends = [] if low is None else [f"{'above' if above else 'at least'} {low:g}"]
+        ends += [] if high is None else [f"{'below' if below else 'at most'} {high:g}"]
+        raise InvalidValue.of(name, value, f"{what} {' and '.join(ends)}".strip())
+    return value
 
 
 def flag(name: str, value: object) -> bool:
@@ -79,7 +96,11 @@ def optional(name: str, value: object, check: Check) -> Any:
 
 def field(default: Any, check: Check, *arguments: Any, **limits: Any) -> Any:
     """A field of a dataclass that carries its check: `check(name, value, *arguments, **limits)`."""
-    return dataclasses.field(default=default, metadata={"check": _late(check, arguments, limits)})
+
+    def checked(name: str, value: object) -> Any:
+        return check(name, value, *arguments, **limits)
+
+    return dataclasses.field(default=default, metadata={"check": checked})
 
 
 def check_fields(made: Any) -> None:
@@ -87,22 +108,3 @@ def check_fields(made: Any) -> None:
     for each in dataclasses.fields(made):
         if check := each.metadata.get("check"):
             object.__setattr__(made, each.name, check(each.name, getattr(made, each.name)))
-
-
-def _late(check: Check, arguments: tuple, limits: dict) -> Check:
-    return lambda name, value: check(name, value, *arguments, **limits)
-
-
-def _bounds(low: float | None, high: float | None, above: bool, below: bool) -> str:
-    parts = []
-    if low is not None:
-        parts.append(f"above {low:g}" if above else f"at least {low:g}")
-    if high is not None:
-        parts.append(f"below {high:g}" if below else f"at most {high:g}")
-    return f" {' and '.join(parts)}" if parts else ""
-
-
-def _inside(value: float, low: float | None, high: float | None, above: bool, below: bool) -> bool:
-    if low is not None and (value < low or (above and value == low)):
-        return False
-    return not (high is not None and (value > high or (below and value == high)))

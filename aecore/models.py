@@ -241,43 +241,25 @@ class ResidualAutoencoder(Network):
         return torch.sigmoid(self.to_image(h))
 
 
-class Head(Network):
-    """A linear layer, ReLU, a linear layer: logits (N, classes) of codes (N, d)."""
+class Classifier(Network):
+    """A head, linear, ReLU, linear, on the code of the convolutional autoencoder's encoder.
+
+    Takes float images (N, C, H, W) in [0, 1], or where the encoder is frozen and not a part of it
+    its codes (N, d), and returns logits (N, classes).
+    """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
         self.head = _linear_layers([spec.latent_dim, HEAD, classes])
-
-    def classify(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        """Logits (N, classes) of codes (N, d)."""
-        hidden, to_logits = self.head
-        return to_logits(drop(F.relu(hidden(z))))
-
-    def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
-        """Logits (N, classes) of codes `x` (N, d)."""
-        return self.classify(x, drop)
-
-
-class Classifier(Head):
-    """The convolutional autoencoder's encoder with a `Head` on its code, trained from scratch.
-
-    Takes float images (N, C, H, W) in [0, 1] and returns logits (N, classes).
-    """
-
-    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
-        super().__init__(spec, image_shape, classes)
-        self.encoder = _encoder(spec, image_shape)
+        self.encoder = None if spec.frozen is not None else _encoder(spec, image_shape)
 
     features, encode = ConvAutoencoder.features, ConvAutoencoder.encode
 
     def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
-        """Logits (N, classes) of images."""
-        return self.classify(self.encode(x, drop), drop)
-
-
-def classifier(spec: Spec, image_shape: Shape, classes: int = 0) -> Head:
-    """A head for the codes of a frozen encoder, or else a whole classifier."""
-    return (Head if spec.frozen is not None else Classifier)(spec, image_shape, classes)
+        """Logits (N, classes) of images, or of codes."""
+        hidden, to_logits = self.head
+        z = x if self.encoder is None else self.encode(x, drop)
+        return to_logits(drop(F.relu(hidden(z))))
 
 
 @dataclass(frozen=True)
@@ -302,7 +284,7 @@ FAMILIES = {
     "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
     "beta_vae": Family(BetaVAE, "β-VAE", losses=("elbo",), fields=("beta",), live=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
-    "classifier": Family(classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
+    "classifier": Family(Classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
 }
 
 
@@ -361,8 +343,7 @@ def build(
     normalizing layers begin as the identity. Raises `InvalidValue` for a layer of another kind.
     """
     model = blank(spec, image_shape, classes).to_empty(device="cpu")
-    generator = randomness.generator(spec.seed, "weights")
-    unset = {name: _unset(value) for name, value in model.state_dict().items()}
+    generator, drawn = randomness.generator(spec.seed, "weights"), set()
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -372,13 +353,11 @@ def build(
                     weights.uniform_(-bound, bound, generator=generator)
             elif isinstance(layer, nn.modules.batchnorm._NormBase):
                 layer.reset_parameters()
+            else:
+                continue
+            drawn |= {value.data_ptr() for value in layer.state_dict().values()}
     for name, value in model.state_dict().items():
-        if value.numel() and torch.equal(value.nan_to_num(7.0), unset[name].nan_to_num(7.0)):
+        if value.data_ptr() not in drawn:
             must = "a layer that models.build can draw from the seed"
             raise InvalidValue(f"{name} of architecture={spec.architecture!r} must be of {must}")
     return model.to(device, memory_format=torch.channels_last)
-
-
-def _unset(value: Tensor) -> Tensor:
-    """A copy of `value`, filled with what no weight begins as."""
-    return value.fill_(math.nan if value.is_floating_point() else -1).clone()

@@ -19,6 +19,13 @@ from aecore.spec import Spec
 RECIPE = 2  # goes up whenever a change alters what a spec trains to
 
 EVALUATION_BATCH = 1000
+OPTIMIZERS = {
+    "adam": (torch.optim.Adam, {"fused": True}),
+    "adamax": (torch.optim.Adamax, {}),
+    "adamw": (torch.optim.AdamW, {"fused": True}),
+    "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9}),  # as in TensorFlow and Hinton's lecture
+    "sgd": (torch.optim.SGD, {}),
+}
 
 Arrays = dict[str, np.ndarray]
 
@@ -121,14 +128,8 @@ class Training:
 
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
         """Append an epoch's losses to `history`, and keep its weights if they are the best."""
-        row = {
-            "epoch": len(self.history) + 1,
-            "validation_loss": None,
-            **_losses("train", train_loss),
-        }
-        if validation_loss is not None:
-            row |= _losses("validation", validation_loss)
-        self.history.append(row)
+        losses = _losses("train", train_loss) | _losses("validation", validation_loss)
+        self.history.append({"epoch": len(self.history) + 1, **losses})
         if self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
 
@@ -171,19 +172,10 @@ class Training:
 
 def optimizer(spec: Spec, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer that `spec` names, with its L2 penalty."""
+    kind, options = OPTIMIZERS[spec.optimizer]
+    momentum = {"momentum": spec.momentum} if spec.optimizer == "sgd" else {}
     settings = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
-    match spec.optimizer:
-        case "adam":
-            return torch.optim.Adam(model.parameters(), fused=True, **settings)
-        case "adamax":
-            return torch.optim.Adamax(model.parameters(), **settings)
-        case "adamw":
-            return torch.optim.AdamW(model.parameters(), fused=True, **settings)
-        case "rmsprop":  # with the smoothing of TensorFlow and of Hinton's lecture
-            return torch.optim.RMSprop(model.parameters(), alpha=0.9, **settings)
-        case "sgd":
-            return torch.optim.SGD(model.parameters(), momentum=spec.momentum, **settings)
-    raise AssertionError(spec.optimizer)
+    return kind(model.parameters(), **settings, **options, **momentum)
 
 
 def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
@@ -204,7 +196,9 @@ def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
 
-def _losses(part: str, loss: Tensor) -> dict[str, float | None]:
-    """A loss as entries of the history: () or, of the ELBO, the two terms (2,)."""
+def _losses(part: str, loss: Tensor | None) -> dict[str, float | None]:
+    """A loss as entries of the history: none, () or, of the ELBO, the two terms (2,)."""
+    if loss is None:
+        return {f"{part}_loss": None}
     terms = {f"{part}_loss": loss.sum(), **({f"{part}_kl": loss[1]} if loss.dim() else {})}
     return {name: float(value) if math.isfinite(value) else None for name, value in terms.items()}
