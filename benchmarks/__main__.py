@@ -37,14 +37,15 @@ from aecore.analysis.projections import tsne
 from aecore.corruption import GaussianNoise
 from aecore.data import as_floats, load
 from aecore.engine.cluster import Cluster
+from aecore.engine.pool import resolve_device
+from aecore.fast.convolution import accelerate
 from aecore.models import build
 from aecore.runs import Run, fit
-from aecore.search.priors import Choice, LogUniform, Uniform
+from aecore.search.samplers import Choice, LogUniform, Uniform
 from aecore.search.trials import Search
 from aecore.spec import Spec
 from aecore.store.entries import Store
 from aecore.store.paths import home
-from aecore.training import resolve_device
 from benchmarks import peers
 from benchmarks.peers import repeated
 
@@ -200,7 +201,7 @@ def neighbors(table: Table) -> None:
 
 def analysis(table: Table) -> None:
     """The surface of 10,000 points, and t-SNE."""
-    model = build(Spec(latent_dim=2), (1, 28, 28)).requires_grad_(False)
+    model = accelerate(build(Spec(latent_dim=2), (1, 28, 28))).requires_grad_(False)
     axis = torch.linspace(-3, 3, 100)
     points, centers = torch.cartesian_prod(axis, axis), torch.randn(10, 2)
 
