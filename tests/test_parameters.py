@@ -110,6 +110,9 @@ def test_fields_of_a_spec_have_its_checks_and_others_their_default_s_type():
     of = {name: text for name, (_, text) in page.described(source).items()}
     assert of == {"batch_size": "int", "width": "float", "names": "list", "free": "NoneType"}
     assert page.check("width", 2, of["width"]) == 2.0
+    assert page.check("mine", 3, "Thing") == 3
+    plain = {"__annotations__": {"epochs": int, "mine": object}, "epochs": "3", "mine": ()}
+    assert page.recipe(plain).epochs == plain["epochs"] == 3
     for name, value in (("batch_size", 0), ("width", "wide"), ("names", 3)):
         with pytest.raises(InvalidValue, match=f"^{name}=.* is not allowed"):
             page.check(name, value, of[name])

@@ -27,8 +27,6 @@ from aecore.store.paths import commit
 from aecore.training import Training, recipe
 
 STACKED = 256  # the most models trained together
-
-
 CHECKPOINT_SECONDS = 1.0  # the most work, beside one epoch, that a kill can cost
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PIXELS = "pixels"  # in the widths of a network: however many an image has
 DATASETS = ("mnist", "fashion_mnist")  # as in store.sources
+TYPES = ("int", "float", "str", "bool", "list", "dict")
 LIMITS = {"at least": "low", "at most": "high", "above": "low", "below": "high"}
 
 
@@ -90,10 +91,10 @@ def check(name: str, value: object, description: str) -> Any:
     texts, YAML 1.1 a `1e-3`. Without words a field of `Spec` has that field's check.
     """
     kind, *ranges = [part.strip() for part in description.split(",")]
-    if kind == "NoneType":  # of a parameter without words whose default is None
-        return value
     kind, optional = kind.removesuffix(" or None"), kind.endswith(" or None")
     item = re.fullmatch(r"list\[(\w+)\]", kind)
+    if not item and kind not in TYPES:  # a type of somebody's own, or None for a default
+        return value
     value = _read(value, item[1] if item else kind, bool(item), optional)
     if optional and value is None:
         return None
@@ -180,8 +181,9 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     """
     from aecore.data import load
 
-    descriptions = {name: text for name, text in names["__annotations__"].items() if name in names}
-    values = {name: check(name, names[name], str(text)) for name, text in descriptions.items()}
+    said = {name: text for name, text in names["__annotations__"].items() if name in names}
+    descriptions = {n: t.__name__ if isinstance(t, type) else str(t) for n, t in said.items()}
+    values = {name: check(name, names[name], text) for name, text in descriptions.items()}
     check_together(values, descriptions)
     check_with(values, descriptions, load(values.get("dataset", "mnist")))
     names.update(values)
