@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _parser().parse_args(arguments)
         status = given.command(given)
         sys.stdout.flush()
-        return status
+        return status or 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output, such as head, has had enough
@@ -55,26 +55,25 @@ def project() -> Path:
     raise InvalidValue(f"no folder with profiles.yaml and notebooks/ at {here} or above it")
 
 
-def _data(given: argparse.Namespace) -> int:
+def _data(given: argparse.Namespace) -> None:
     from aecore.data import load
     from aecore.store.sources import fetch
 
-    named = not given.dataset.endswith(".npz")
-    place, source = fetch(given.dataset) if named else (Path(given.dataset), "already on disk")
-    data = load(given.dataset)
+    dataset = given.dataset or "mnist"
+    own = dataset.endswith(".npz")
+    place, source = (Path(dataset), "already on disk") if own else fetch(dataset)
+    data = load(dataset)
     size = " × ".join(str(side) for side in data.train_images.shape[1:])
     counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
     print(f"{data.name}: {counts} of {size}, verified\nfolder: {place}\nsource: {source}")
-    return 0
 
 
 def _run(given: argparse.Namespace) -> int:
     from aecore.publish import batch, parameters
 
     overrides = dict(parameters.parse(setting) for setting in given.set)
-    outcomes = batch.run(
-        given.names, given.profile, given.dataset, given.kernel, overrides, root=project()
-    )
+    settings = (given.profile, given.dataset, given.kernel, overrides)
+    outcomes = batch.run(given.names, *settings, root=project())
     width = max((len(outcome.name) for outcome in outcomes), default=0)
     for outcome in outcomes:
         state = "failed" if outcome.problem else "done"
@@ -82,44 +81,39 @@ def _run(given: argparse.Namespace) -> int:
     return FAILED if any(outcome.problem for outcome in outcomes) else 0
 
 
-def _claims(given: argparse.Namespace) -> int:
+def _claims(given: argparse.Namespace) -> None:
     from aecore.page.claims import CLAIM
     from aecore.publish import fill
 
-    root = project()
-    pages = fill.finished(_executed(root, given), fill.sections(root))
-    for name, page in pages.items():
+    root, verdicts = project(), {True: "holds", False: "FAILS", None: "open "}
+    for name, page in fill.finished(_executed(root, given), fill.sections(root)).items():
         for record in fill.of_kind(page, CLAIM):
-            verdict = {True: "holds", False: "FAILS", None: "open "}[record["holds"]]
-            print(f"{verdict}  {name}/{record['name']}: {record['text']}")
-    return 0
+            print(f"{verdicts[record['holds']]}  {name}/{record['name']}: {record['text']}")
 
 
-def _book(given: argparse.Namespace) -> int:
-    from aecore.publish import pages as book
+def _book(given: argparse.Namespace) -> None:
+    from aecore.publish import pages
 
     root = project()
-    page = book.compile(_executed(root, given), root)
+    page = pages.compile(_executed(root, given), root)
     print(f"the book is made; open it in a browser:\n{page.resolve().as_uri()}")
-    return 0
 
 
-def _store_ls(given: argparse.Namespace) -> int:
+def _store_ls(given: argparse.Namespace) -> None:
     from aecore.store import upkeep
     from aecore.store.entries import Store
 
     for line in upkeep.listing(Store()):
         if given.json:
             print(json.dumps(line))
-        elif line["kind"] == "run":
-            loss, spec = line["metrics"]["train_loss"], line["spec"]
-            said = ", ".join(f"{name}={value}" for name, value in spec.items())
-            print(f"run    {line['key'][:12]}  loss {loss}  {said}")
+            continue
+        name, facts = line.get("name"), line.get("spec") or line.get("question")
+        if line["kind"] == "run":
+            name = f"loss {line['metrics']['train_loss']}"
         else:
-            short = {k: v for k, v in line["question"].items() if isinstance(v, int | str)}
-            said = ", ".join(f"{k}={v}" for k, v in short.items() if k not in ("table", "version"))
-            print(f"{line['kind']:5}  {line['key'][:12]}  {line['name']}  {said}")
-    return 0
+            facts = {k: v for k, v in facts.items() if isinstance(v, int | str)}
+        said = ", ".join(f"{k}={v}" for k, v in facts.items() if k not in ("table", "version"))
+        print(f"{line['kind']:5}  {line['key'][:12]}  {name}  {said}")
 
 
 def _store_verify(given: argparse.Namespace) -> int:
@@ -135,7 +129,7 @@ def _store_verify(given: argparse.Namespace) -> int:
     return FAILED if found else 0
 
 
-def _store_gc(given: argparse.Namespace) -> int:
+def _store_gc(given: argparse.Namespace) -> None:
     from aecore.store import upkeep
     from aecore.store.entries import Store
 
@@ -146,7 +140,6 @@ def _store_gc(given: argparse.Namespace) -> int:
         if not given.dry_run:
             upkeep.remove(path)
     print(f"{total:,} bytes")
-    return 0
 
 
 def _executed(root: Path, given: argparse.Namespace) -> Path:
@@ -156,11 +149,9 @@ def _executed(root: Path, given: argparse.Namespace) -> Path:
     parameters.profile(root / "profiles.yaml", given.profile)
     executed = batch.folder(root, given.profile, given.dataset)
     if not any(executed.glob("*.ipynb")):
-        raise InvalidValue(
-            f"no executed notebooks in {executed}: make them with "
-            f"aecore run --profile {given.profile}"
-            + (f" --dataset {given.dataset}" if given.dataset else "")
-        )
+        own = f" --dataset {given.dataset}" if given.dataset else ""
+        command = f"aecore run --profile {given.profile}{own}"
+        raise InvalidValue(f"no executed notebooks in {executed}: make them with {command}")
     return executed
 
 
@@ -169,62 +160,44 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"aecore: {message} (see {self.prog} --help)\n")
 
 
+OPTIONS: dict[str, dict] = {
+    "names": {"nargs": "*", "metavar": "NAME", "help": "notebooks; default: all"},
+    "--profile": {"default": "quick", "metavar": "P", "help": "of profiles.yaml; default: quick"},
+    "--dataset": {"metavar": "D", "help": "mnist, fashion_mnist or an .npz file"},
+    "--kernel": {"metavar": "K", "help": "Jupyter kernel; default: this Python"},
+    "--set": {
+        "action": "append",
+        "default": [],
+        "metavar": "NAME=VALUE",
+        "help": "a notebook parameter, as in --set latent_dims=[1,2,4]",
+    },
+    "--json": {"action": "store_true", "help": "one JSON object a line"},
+    "--dry-run": {"action": "store_true", "help": "only say what would go"},
+}
+COMMANDS = {
+    "data": (_data, "fetch and verify a data set, and say from where", "--dataset"),
+    "run": (_run, "execute notebooks", "names --profile --dataset --kernel --set"),
+    "claims": (_claims, "list what was claimed, and whether it holds", "--profile --dataset"),
+    "store ls": (_store_ls, "list every entry", "--json"),
+    "store verify": (_store_verify, "read everything; exit 1 if something is damaged", ""),
+    "store gc": (_store_gc, "remove what nobody will read again, no results", "--dry-run"),
+    "book": (_book, "make the HTML book of the executed notebooks", "--profile --dataset"),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="aecore", description="Run the notebooks and make the book.")
     parser.add_argument("--version", action="version", version=f"aecore {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    data = commands.add_parser("data", help="fetch and verify a data set, and say from where")
-    data.set_defaults(command=_data)
-    _add_dataset(data, "mnist")
-
-    run = commands.add_parser("run", help="execute notebooks")
-    run.set_defaults(command=_run)
-    run.add_argument("names", nargs="*", metavar="NAME", help="notebooks; default: all")
-    _add_profile(run)
-    _add_dataset(run)
-    run.add_argument("--kernel", metavar="K", help="Jupyter kernel; default: this Python")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a notebook parameter, as in --set latent_dims=[1,2,4]",
-    )
-
-    claims = commands.add_parser("claims", help="list what was claimed, and whether it holds")
-    claims.set_defaults(command=_claims)
-    _add_profile(claims)
-    _add_dataset(claims)
-
-    store = commands.add_parser("store", help="look after what was computed")
-    upkeep = store.add_subparsers(required=True, metavar="COMMAND")
-    ls = upkeep.add_parser("ls", help="list every entry")
-    ls.set_defaults(command=_store_ls)
-    ls.add_argument("--json", action="store_true", help="one JSON object a line")
-    verify = upkeep.add_parser("verify", help="read everything; exit 1 if something is damaged")
-    verify.set_defaults(command=_store_verify)
-    gc = upkeep.add_parser("gc", help="remove what nobody will read again, no results")
-    gc.set_defaults(command=_store_gc)
-    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
-
-    book = commands.add_parser("book", help="make the HTML book of the executed notebooks")
-    book.set_defaults(command=_book)
-    _add_profile(book)
-    _add_dataset(book)
+    groups = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
+    store = groups[""].add_parser("store", help="look after what was computed")
+    groups["store"] = store.add_subparsers(required=True, metavar="COMMAND")
+    for words, (function, text, options) in COMMANDS.items():
+        group, _, name = words.rpartition(" ")
+        command = groups[group].add_parser(name, help=text)
+        command.set_defaults(command=function)
+        for option in options.split():
+            command.add_argument(option, **OPTIONS[option])
     return parser
-
-
-def _add_profile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--profile", default="quick", metavar="P", help="one of profiles.yaml; default: quick"
-    )
-
-
-def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    parser.add_argument(
-        "--dataset", default=default, metavar="D", help="mnist, fashion_mnist or an .npz file"
-    )
 
 
 def _warn(message, category, filename, lineno, file=None, line=None) -> None:

@@ -141,7 +141,7 @@ def test_data_says_what_it_found(tmp_path, tiny):
 def test_a_bug_keeps_its_traceback(monkeypatch):
     from aecore import cli
 
-    monkeypatch.setattr(cli, "_data", lambda given: 1 / 0)
+    monkeypatch.setitem(cli.COMMANDS, "data", (lambda given: 1 / 0, "", ""))
     with pytest.raises(ZeroDivisionError):
         cli.main(["data"])
 

@@ -22,7 +22,7 @@ CAMERA = "() => JSON.stringify(document.querySelectorAll('.js-plotly-plot')[0].l
 def small(source: str) -> str:
     """A parameters cell with the values of `SMALL` in place of its own."""
     for name, value in SMALL.items():
-        source, found = re.subn(rf"(?m)^({name}: \w+ = )\S+", rf"\g<1>{value}", source)
+        source, found = re.subn(rf"(?m)^({name}: [^=]+ = )\S+", rf"\g<1>{value}", source)
         assert found == 1, f"{name} is no parameter of the notebook"
     return source
 

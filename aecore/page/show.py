@@ -110,7 +110,7 @@ def _cell(value: Any, form: str | None) -> Any:
         return spread(value, form or "{:.4f}")
     if form is None or isinstance(value, str):
         return value
-    return "" if value != value else form.format(value)
+    return "" if value is None or value != value else form.format(value)
 
 
 def caption_of(caption: str, runs: Iterable[Any] = ()) -> None:
