@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 Check = Callable[[str, object], Any]  # of a name and a value
+ENDS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 class InvalidValue(ValueError):
@@ -22,46 +24,28 @@ class InvalidValue(ValueError):
 
 def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """`value` as int if it is a whole number in [low, high]; raises `InvalidValue` otherwise."""
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return int(_within(name, value, is_whole, "a whole number", low, high))
+    proper = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return int(_within(name, value, proper, "a whole number", {"at least": low, "at most": high}))
 
 
 def real(
-    name: str,
-    value: object,
-    low: float | None = None,
-    high: float | None = None,
-    *,
-    above: bool = False,
-    below: bool = False,
+    name: str, value: object, low: float | None = None, high: float | None = None, **ends: float
 ) -> float:
-    """`value` as float if it is finite and in [low, high]; `above` and `below` open the interval.
+    """`value` as float if it is finite and in [low, high]; ends `above` and `below` are left out.
 
     Raises `InvalidValue` otherwise, for a bool and for NaN too.
     """
-    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    finite = is_real and abs(value) <= sys.float_info.max  # a whole number may be larger
-    return float(_within(name, value, finite, "a finite number", low, high, above, below))
+    proper = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    finite = proper and abs(value) <= sys.float_info.max  # a whole number may be larger
+    limits = {"at least": low, **ends, "at most": high}
+    return float(_within(name, value, finite, "a finite number", limits))
 
 
-def _within(
-    name: str,
-    value: Any,
-    allowed: bool,
-    what: str,
-    low: float | None,
-    high: float | None,
-    above: bool = False,
-    below: bool = False,
-) -> Any:
-    if low is not None:
-        allowed = allowed and (value > low or (value == low and not above))
-    if high is not None:
-        allowed = allowed and (value < high or (value == high and not below))
-    if not allowed:
-        ends = [] if low is None else [f"{'above' if above else 'at least'} {low:g}"]
-        ends += [] if high is None else [f"{'below' if below else 'at most'} {high:g}"]
-        raise InvalidValue.of(name, value, f"{what} {' and '.join(ends)}".strip())
+def _within(name: str, value: Any, proper: bool, what: str, limits: dict[str, Any]) -> Any:
+    limits = {end: limit for end, limit in limits.items() if limit is not None}
+    if not proper or not all(ENDS[end](value, limit) for end, limit in limits.items()):
+        ends = " and ".join(f"{end} {limit:g}" for end, limit in limits.items())
+        raise InvalidValue.of(name, value, f"{what} {ends}".strip())
     return value
 
 
@@ -96,11 +80,8 @@ def optional(name: str, value: object, check: Check) -> Any:
 
 def field(default: Any, check: Check, *arguments: Any, **limits: Any) -> Any:
     """A field of a dataclass that carries its check: `check(name, value, *arguments, **limits)`."""
-
-    def checked(name: str, value: object) -> Any:
-        return check(name, value, *arguments, **limits)
-
-    return dataclasses.field(default=default, metadata={"check": checked})
+    metadata = {"check": lambda name, value: check(name, value, *arguments, **limits)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def check_fields(made: Any) -> None:
@@ -108,3 +89,9 @@ def check_fields(made: Any) -> None:
     for each in dataclasses.fields(made):
         if check := each.metadata.get("check"):
             object.__setattr__(made, each.name, check(each.name, getattr(made, each.name)))
+
+
+def changed(made: Any) -> dict[str, Any]:
+    """The fields of a dataclass whose values are not their defaults."""
+    values = {each: getattr(made, each.name) for each in dataclasses.fields(made)}
+    return {each.name: value for each, value in values.items() if value != each.default}

@@ -1,14 +1,13 @@
-"""Corruptions of images: each one is an equation, each call a function of its generator.
+"""Corruptions of float images (N, C, H, W), in [0, 1] but where noise is not clipped.
 
-All take and return float images (N, C, H, W), in [0, 1] but where noise is not clipped. One more
-is one class here: its equation, its fields, its strength.
+One more is one class here: its equation, its fields, its strength.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -42,51 +41,38 @@ class Corruption(ABC):
 
     @abstractmethod
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
-        """The damaged images; the given ones stay as they are."""
+        """The damaged images, a function of the generator; the given ones stay as they are."""
 
 
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
     """x' = x + n with n ~ N(mean, sigma²) for every pixel; with `clip`, limited to [0, 1].
 
-    sigma ≥ 0, in units of the pixel range. Without clipping the noise keeps its mean; clipping
-    turns half of it on a black background to gray.
+    Without clipping the noise keeps its mean; clipped, it turns half of a black background gray.
     """
 
-    sigma: float = field(MISSING, checks.real, 0)
+    sigma: float = field(MISSING, checks.real, 0)  # in units of the pixel range
     mean: float = field(0.0, checks.real)
     clip: bool = field(False, checks.flag)
     strength = property(attrgetter("sigma"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         noise = images.new_empty(images.shape).normal_(self.mean, self.sigma, generator=generator)
-        noisy = images + noise
-        return noisy.clamp_(0, 1) if self.clip else noisy
+        return (images + noise).clamp_(0, 1) if self.clip else images + noise
 
 
 @dataclass(frozen=True)
-class Occlusion(Corruption):
-    """x' = 0 inside a rectangle that covers `fraction` of the image, x outside.
+class Speckle(Corruption):
+    """x' = x + x n with n ~ N(0, sigma²) for every pixel; with `clip`, limited to [0, 1]."""
 
-    The rectangle has the image's proportions, sides round(√fraction · H) and round(√fraction · W),
-    and a place drawn uniformly for each image; 0 ≤ fraction ≤ 1.
-    """
-
-    fraction: float = field(MISSING, checks.real, 0, 1)
-    strength = property(attrgetter("fraction"))
+    sigma: float = field(MISSING, checks.real, 0)
+    clip: bool = field(False, checks.flag)
+    strength = property(attrgetter("sigma"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
-        count, _, height, width = images.shape
-        scale = math.sqrt(self.fraction)
-
-        def covered(size: int) -> Tensor:
-            side = round(scale * size)
-            start = images.new_empty(count, 1).random_(size - side + 1, generator=generator)
-            offset = images.new_ones(size).cumsum(0) - 1 - start  # (N, size)
-            return (offset >= 0) & (offset < side)
-
-        hidden = covered(height)[:, None, :, None] & covered(width)[:, None, None, :]
-        return images.masked_fill(hidden, 0)
+        noise = images.new_empty(images.shape).normal_(0, self.sigma, generator=generator)
+        noisy = images + images * noise
+        return noisy.clamp_(0, 1) if self.clip else noisy
 
 
 @dataclass(frozen=True)
@@ -103,23 +89,6 @@ class SaltAndPepper(Corruption):
 
 
 @dataclass(frozen=True)
-class Speckle(Corruption):
-    """x' = x + x n with n ~ N(0, sigma²) for every pixel; with `clip`, limited to [0, 1].
-
-    sigma ≥ 0. A black pixel stays black.
-    """
-
-    sigma: float = field(MISSING, checks.real, 0)
-    clip: bool = field(False, checks.flag)
-    strength = property(attrgetter("sigma"))
-
-    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
-        noise = images.new_empty(images.shape).normal_(0, self.sigma, generator=generator)
-        noisy = images + images * noise
-        return noisy.clamp_(0, 1) if self.clip else noisy
-
-
-@dataclass(frozen=True)
 class Masking(Corruption):
     """x' = 0 with probability `fraction` for every pixel, x otherwise (Vincent et al. 2010)."""
 
@@ -132,11 +101,34 @@ class Masking(Corruption):
 
 
 @dataclass(frozen=True)
+class Occlusion(Corruption):
+    """x' = 0 inside a rectangle that covers `fraction` of the image, x outside.
+
+    It has the image's proportions, sides round(√fraction · H) and round(√fraction · W), and a
+    place drawn uniformly for each image.
+    """
+
+    fraction: float = field(MISSING, checks.real, 0, 1)
+    strength = property(attrgetter("fraction"))
+
+    def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
+        def covered(size: int) -> Tensor:
+            side = round(math.sqrt(self.fraction) * size)
+            start = images.new_empty(len(images), 1).random_(size - side + 1, generator=generator)
+            offset = images.new_ones(size).cumsum(0) - 1 - start  # (N, size)
+            return (offset >= 0) & (offset < side)
+
+        height, width = images.shape[2:]
+        hidden = covered(height)[:, None, :, None] & covered(width)[:, None, None, :]
+        return images.masked_fill(hidden, 0)
+
+
+@dataclass(frozen=True)
 class Blur(Corruption):
     """x' = G_h x G_wᵀ with G_ij ∝ exp(-(i - j)² / 2 sigma²): the Gaussian blur, in pixels.
 
     The bell ends after 4 sigma, and beyond the image all is black, as with
-    `scipy.ndimage.gaussian_filter(mode="constant")`; sigma ≥ 0.
+    `scipy.ndimage.gaussian_filter(mode="constant")`.
     """
 
     sigma: float = field(MISSING, checks.real, 0)
@@ -154,18 +146,18 @@ class Blur(Corruption):
         return bell(images.shape[2]) @ images @ bell(images.shape[3]).T
 
 
-def parts_of(name: str, value: object) -> tuple[Corruption, ...]:
-    """One or more corruptions; raises `InvalidValue` for anything else."""
-    if not isinstance(value, tuple | list) or not value:
-        raise InvalidValue.of(name, value, "corruptions")
-    return tuple(a_corruption(name, part) for part in value)
-
-
 def a_corruption(name: str, value: object) -> Corruption:
     """`value` if it is a corruption; raises `InvalidValue` otherwise."""
     if not isinstance(value, Corruption):
         raise InvalidValue.of(name, value, f"of {', '.join(KINDS)}")
     return value
+
+
+def parts_of(name: str, value: object) -> tuple[Corruption, ...]:
+    """One or more corruptions; raises `InvalidValue` for anything else."""
+    if not isinstance(value, tuple | list) or not value:
+        raise InvalidValue.of(name, value, "corruptions")
+    return tuple(a_corruption(name, part) for part in value)
 
 
 @dataclass(frozen=True)
@@ -219,8 +211,7 @@ def corrupt(images: Tensor, corruption: Corruption | None, step: int = 0) -> Ten
 
 def to_dict(corruption: Corruption) -> dict[str, Any]:
     """The corruption as plain data without defaults, `{"kind": "Occlusion", "fraction": 0.2}`."""
-    values = {each.name: getattr(corruption, each.name) for each in fields(corruption)
-              if getattr(corruption, each.name) != each.default}  # fmt: skip
+    values = checks.changed(corruption)
     if "parts" in values:
         values["parts"] = [to_dict(part) for part in values["parts"]]
     return {"kind": corruption.label, **values}
@@ -230,8 +221,7 @@ def from_dict(data: dict[str, Any]) -> Corruption:
     """The inverse of `to_dict`; raises `InvalidValue` for an unknown kind or field."""
     values = dict(data)
     kind = KINDS[checks.choice("kind", values.pop("kind", None), tuple(KINDS))]
-    if isinstance(values.get("parts"), list):
-        parts = values["parts"]
+    if isinstance(parts := values.get("parts"), list):
         values["parts"] = [from_dict(part) if isinstance(part, dict) else part for part in parts]
     try:
         return kind(**values)

@@ -21,16 +21,19 @@ HEAD = 128  # hidden units of a classifier's head
 
 Shape = tuple[int, ...]  # channels, height, width of an image; of codes their dimension
 Drop = Callable[[Tensor], Tensor]
-ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": lambda h: h}
+
+
+def keep(h: Tensor) -> Tensor:
+    """The hidden units as they are: no dropout."""
+    return h
 
 
 def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
     """The two terms (2,) of a variational autoencoder's loss, mean over the images (N, …).
 
     Squared error, summed over pixels, and KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (μ² + σ² - 1 - log σ²),
-    summed over the code. `output` is the reconstruction, μ and log σ² (N, d). Their sum is the
-    negative evidence lower bound for pixels of variance ½, but for a constant (Kingma & Welling
-    2014, Eq. 10).
+    summed over the code; `output` is the reconstruction, μ and log σ² (N, d). But for a constant
+    the negative lower bound for pixels of variance ½ (Kingma & Welling 2014, Eq. 10).
     """
     reconstruction, mean, log_variance = output
     error = (reconstruction - images).square().sum() / len(images)
@@ -39,11 +42,7 @@ def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
 
 
 LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "elbo": elbo, "cross_entropy": F.cross_entropy}
-
-
-def keep(h: Tensor) -> Tensor:
-    """The hidden units as they are: no dropout."""
-    return h
+ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": keep}
 
 
 class Network(nn.Module):
@@ -66,13 +65,12 @@ class ConvAutoencoder(Network):
     """Three strided convolutions and two linear layers down to the code, and their mirror back up.
 
     Takes float images (N, C, H, W) in [0, 1], any C ≥ 1 and H, W ≥ 9, and returns their
-    reconstructions, same shape and range. `encode` gives codes (N, d), unbounded; `decode` takes
-    them.
+    reconstructions, same shape and range. Codes (N, d) are unbounded.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
-        self.smallest = (spec.channels[-1], *_halved(image_shape)[-1])
+        self.smallest = (spec.channels[-1], *_halved(image_shape)[-1])  # (32, 3, 3)
         self.encoder, self.decoder = _encoder(spec, image_shape), _decoder(spec, image_shape)
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
@@ -83,33 +81,32 @@ class ConvAutoencoder(Network):
 
     def features(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """What the convolutions make of images (N, C, H, W), flat: (N, 288) for MNIST."""
-        conv1, conv2, conv3, *_ = self.encoder
-        h = drop(F.relu(conv1(x)))  # (N, 8, 14, 14)
-        h = drop(F.relu(conv2(h)))  # (N, 16, 7, 7)
-        return drop(F.relu(conv3(h))).flatten(1)  # (N, 32, 3, 3) -> (N, 288)
+        *convolutions, _, _ = self.encoder
+        for convolution in convolutions:
+            x = drop(F.relu(convolution(x)))  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 3, 3)
+        return x.flatten(1)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
         """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
-        from_code, linear, up1, up2, up3 = self.decoder
-        h = drop(F.relu(from_code(z)))  # (N, 64)
-        h = drop(F.relu(linear(h))).unflatten(1, (-1, *self.smallest[1:]))  # (N, 32, 3, 3)
+        from_code, linear, *convolutions, to_image = self.decoder
+        h = drop(F.relu(linear(drop(F.relu(from_code(z))))))  # (N, 64), (N, 288)
+        h = h.unflatten(1, (-1, *self.smallest[1:]))
         h = h.contiguous(memory_format=torch.channels_last)
-        h = drop(F.relu(up1(h)))  # (N, 16, 7, 7)
-        h = drop(F.relu(up2(h)))  # (N, 8, 14, 14)
-        return torch.sigmoid(up3(h))  # (N, 1, 28, 28)
+        for convolution in convolutions:
+            h = drop(F.relu(convolution(h)))  # (N, 16, 7, 7), (N, 8, 14, 14)
+        return torch.sigmoid(to_image(h))  # (N, 1, 28, 28)
 
 
 class VariationalAutoencoder(ConvAutoencoder):
-    """The convolutional autoencoder with a normal distribution over codes in place of one code.
+    """The convolutional autoencoder with q(z | x) = N(μ, diag σ²) in place of one code.
 
-    After the convolutions one copy of the linear layers gives the mean μ, another log σ² of
-    q(z | x) = N(μ, diag σ²) (Kingma & Welling 2014). `encode` gives the mean.
+    After the convolutions one copy of the linear layers gives μ, another log σ² (Kingma & Welling
+    2014). `encode` gives the mean.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec, image_shape)
-        flat = math.prod(self.smallest)
-        self.variance = _linear_layers([flat, spec.hidden, spec.latent_dim])
+        self.variance = _linear_layers([math.prod(self.smallest), spec.hidden, spec.latent_dim])
 
     def forward(
         self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
@@ -149,8 +146,7 @@ class DenseAutoencoder(Network):
     """Linear layers of any widths down to the code, and their mirror back up.
 
     Takes float images (N, C, H, W) in [0, 1] and returns their reconstructions, same shape, in the
-    range of the output's activation. A centered one works on 2x - 1, and takes its output back to
-    the range of x.
+    range of the output's activation. A centered one works on 2x - 1, and takes its output back.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
@@ -164,9 +160,7 @@ class DenseAutoencoder(Network):
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """Codes (N, d) of images (N, C, H, W)."""
         *layers, to_code = self.encoder
-        h = x.flatten(1)  # (N, 784)
-        if self.centered:
-            h = 2 * h - 1
+        h = 2 * x.flatten(1) - 1 if self.centered else x.flatten(1)  # (N, 784)
         for layer in layers:
             h = drop(self.hidden(layer(h)))  # (N, width)
         return self.code(to_code(h))  # (N, d)
@@ -174,10 +168,9 @@ class DenseAutoencoder(Network):
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
         """Images (N, C, H, W) of codes (N, d)."""
         *layers, to_image = self.decoder
-        h = z
         for layer in layers:
-            h = drop(self.hidden(layer(h)))  # (N, width)
-        y = self.output(to_image(h)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
+            z = drop(self.hidden(layer(z)))  # (N, width)
+        y = self.output(to_image(z)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
         return (y + 1) / 2 if self.centered else y
 
 
@@ -297,11 +290,10 @@ def _halved(image_shape: Shape) -> list[tuple[int, ...]]:
 
 
 def _encoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
-    if min(image_shape[1:]) < SMALLEST:
-        raise InvalidValue(
-            f"images of {image_shape[1]} x {image_shape[2]} pixels are not allowed: "
-            f"the convolutional autoencoder needs at least {SMALLEST} x {SMALLEST}"
-        )
+    height, width = image_shape[1:]
+    if min(height, width) < SMALLEST:
+        needs = f"the convolutional autoencoder needs at least {SMALLEST} x {SMALLEST}"
+        raise InvalidValue(f"images of {height} x {width} pixels are not allowed: {needs}")
     channels = pairwise([image_shape[0], *spec.channels])
     downs = [nn.Conv2d(n, m, 3, 2, p) for (n, m), p in zip(channels, PADDING, strict=True)]
     flat = spec.channels[-1] * math.prod(_halved(image_shape)[-1])
@@ -324,10 +316,9 @@ def _linear_layers(widths: Sequence[int]) -> nn.ModuleList:
 
 
 def blank(spec: Spec, image_shape: Shape, classes: int = 0) -> Network:
-    """The network of `spec` for images of `image_shape` (C, H, W), without memory for its weights.
+    """The network of `spec` for images (C, H, W) of so many classes, without memory for weights.
 
-    Only a classifier asks for the number of `classes`. Raises `InvalidValue` if there is no such
-    network for images of that size.
+    Raises `InvalidValue` if there is no such network for images of that size.
     """
     with torch.device("meta"):
         return FAMILIES[spec.architecture].build(spec, image_shape, classes)

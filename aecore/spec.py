@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aecore import checks, corruption
@@ -16,11 +17,7 @@ ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "one_cycle")
 SEEDS = 2**63 - 1  # the largest
-
-
-def count(name: str, value: object) -> int:
-    """A whole number from 1 on."""
-    return whole(name, value, 1)
+count = partial(whole, low=1)
 
 
 def text(name: str, value: object) -> str:
@@ -42,8 +39,8 @@ class Spec:
     # Which data: a name that `data.load` knows, or the path of an .npz file.
     dataset: str = field("mnist", text)
     train_images: int | None = field(None, optional, count)  # the first so many; None: all
-    validation: float = field(0.0, real, 0, 1, below=True)  # fraction of them held out
-    folds: int | None = field(None, optional, lambda n, v: whole(n, v, 2))  # of cross-validation
+    validation: float = field(0.0, real, 0, below=1)  # fraction of them held out
+    folds: int | None = field(None, optional, partial(whole, low=2))  # of cross-validation
     fold: int = field(0, whole, 0)  # which of the folds is held out
     split_seed: int = field(0, whole, 0, SEEDS)  # which images are held out
     # Which network: one of `models.FAMILIES`, and of what size.
@@ -56,16 +53,16 @@ class Spec:
     output_activation: str = field("sigmoid", choice, ACTIVATIONS)
     centered: bool = field(False, checks.flag)  # the network's own pixels are in [-1, 1]
     latent_dim: int = field(4, count)
-    beta: float = field(1.0, real, 0, above=True)  # weight of a variational code's divergence
+    beta: float = field(1.0, real, above=0)  # weight of a variational code's divergence
     frozen: Spec | None = None  # classifier: only its head is trained, on the codes of this run
     # How it is trained.
     loss: str = field("mse", text)
     optimizer: str = field("adam", choice, OPTIMIZERS)
-    learning_rate: float = field(1e-3, real, 0, above=True)  # with one_cycle: the largest
-    momentum: float = field(0.0, real, 0, 1, below=True)  # of sgd
+    learning_rate: float = field(1e-3, real, above=0)  # with one_cycle: the largest
+    momentum: float = field(0.0, real, 0, below=1)  # of sgd
     schedule: str = field("constant", choice, SCHEDULES)
     weight_decay: float = field(0.0, real, 0)  # L2 penalty; with adamw apart from the gradient
-    dropout: float = field(0.0, real, 0, 1, below=True)  # after every hidden layer
+    dropout: float = field(0.0, real, 0, below=1)  # after every hidden layer
     batch_size: int = field(256, count)
     epochs: int = field(10, count)
     patience: int | None = field(None, optional, count)  # epochs without a better validation loss
@@ -91,17 +88,15 @@ class Spec:
         from aecore.models import FAMILIES  # brings torch
 
         choice("architecture", self.architecture, tuple(FAMILIES))
-        choice(
-            "loss", self.loss, tuple({loss for kind in FAMILIES.values() for loss in kind.losses})
-        )
+        choice("loss", self.loss, sorted({loss for f in FAMILIES.values() for loss in f.losses}))
         family, where = FAMILIES[self.architecture], f"with the architecture {self.architecture}"
         if self.loss not in family.losses:
             self._refuse("loss", f"{where}: must be {' or '.join(family.losses)}")
-        for each in dataclasses.fields(self):
-            of_another = any(each.name in other.fields for other in FAMILIES.values())
-            changed = getattr(self, each.name) != each.default
-            if changed and of_another and each.name not in family.fields:
-                self._refuse(each.name, f"{where}: must be {each.default!r}")
+        of_others = {name for other in FAMILIES.values() for name in other.fields}
+        if foreign := checks.changed(self).keys() & (of_others - set(family.fields)):
+            name = min(foreign)
+            default = self.__dataclass_fields__[name].default
+            self._refuse(name, f"{where}: must be {default!r}")
 
     def _check_frozen(self) -> None:
         if not isinstance(self.frozen, Spec) or self.frozen.loss == self.loss:
@@ -126,22 +121,21 @@ class Spec:
         Leaving defaults out keeps every key when a later version adds a field. The price: a
         changed default changes what a key means, so it takes a new `RECIPE`.
         """
-        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)
-                  if getattr(self, each.name) != each.default}  # fmt: skip
-        as_data = {Spec: Spec.to_dict, tuple: list}
+        values = checks.changed(self)
         for name, value in values.items():
             if isinstance(value, Corruption):
                 values[name] = corruption.to_dict(value)
-            elif type(value) in as_data:
-                values[name] = as_data[type(value)](value)
+            elif isinstance(value, Spec | tuple):
+                values[name] = value.to_dict() if isinstance(value, Spec) else list(value)
         return values
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Spec:
         """The inverse of `to_dict`; raises `InvalidValue` for an unknown field."""
-        known = sorted(each.name for each in dataclasses.fields(cls))
+        known = cls.__dataclass_fields__
         if unknown := set(data) - set(known):
-            raise InvalidValue(f"unknown field {min(unknown)!r}: known are {', '.join(known)}")
+            allowed = ", ".join(sorted(known))
+            raise InvalidValue(f"unknown field {min(unknown)!r}: known are {allowed}")
         values = dict(data)
         for name, read in (("corruption", corruption.from_dict), ("frozen", cls.from_dict)):
             if isinstance(values.get(name), dict):

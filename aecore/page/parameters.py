@@ -218,7 +218,7 @@ def parse_network(name: str, written: object, pixels: int | None = None) -> tupl
     try:
         numbers = f"{pixels or 1}{widths.removeprefix(PIXELS)}" if any_image else widths
         inputs, hidden, code = parse_widths(numbers)
-        masked = checks.real(name, float(noise), 0, 1, below=True) if noisy else 0.0
+        masked = checks.real(name, float(noise), 0, below=1) if noisy else 0.0
     except ValueError:
         raise InvalidValue.of(
             name, written, f"widths from the image to the code, as in 784-512-128-10 or {PIXELS}-"

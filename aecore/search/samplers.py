@@ -54,7 +54,7 @@ class Uniform:
 class LogUniform:
     """A positive number whose logarithm is uniform in [log low, log high]."""
 
-    low: float = field(MISSING, checks.real, 0, above=True)
+    low: float = field(MISSING, checks.real, above=0)
     high: float = field(MISSING, checks.real)
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Choice:
         if len(self.values) == 0:
             raise InvalidValue.of("values", self.values, "a list of at least one value")
         if self.weights is not None:
-            positive = partial(checks.real, low=0, above=True)
+            positive = partial(checks.real, above=0)
             checks.several("weights", list(self.weights), positive, len(self.values))
 
     def draw(self, random: np.random.Generator) -> Any:
