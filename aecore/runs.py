@@ -9,11 +9,10 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aecore import models
+from aecore import models, training
 from aecore.checks import InvalidValue
 from aecore.data import as_floats, load
 from aecore.engine import cluster, jobs
@@ -26,20 +25,16 @@ from aecore.store.entries import Arrays, Entry, Store
 
 @dataclass(frozen=True)
 class Run:
-    """A trained spec: its weights, its losses by epoch, and where and with what it was trained.
-
-    A run that `diverged` has a loss or a weight that is not finite: no analysis asks it anything.
-    """
+    """A trained spec: its weights, its losses by epoch, and where and with what it was trained."""
 
     key: str
     spec: Spec
     image_shape: tuple[int, ...]  # (C, H, W); of a head on a frozen encoder: its codes' (d,)
-    classes: int
     history: list[dict[str, Any]]
     best_epoch: int
-    diverged: bool
     provenance: dict[str, Any]
-    weights: Arrays = field(repr=False)
+    classes: int = 0
+    weights: Arrays = field(default_factory=dict, repr=False)
 
     @cached_property
     def model(self) -> models.Network:
@@ -62,6 +57,11 @@ class Run:
         """Images (N, C, H, W) in [0, 1], encoded and decoded again."""
         return self.decode(self.encode(images))
 
+    @cached_property
+    def diverged(self) -> bool:
+        """Whether a loss or a weight is not finite: no analysis asks such a run anything."""
+        return training.diverged(self.spec, self.history[-1], self.weights.values())
+
     @property
     def validation_loss(self) -> float | None:
         """The validation loss of the epoch whose weights the run has; None without a split."""
@@ -75,9 +75,8 @@ class Runs(list[Run]):
         """The runs whose spec has these values; raises `InvalidValue` for an unknown field."""
         if unknown := set(fields) - set(Spec.__dataclass_fields__):
             raise InvalidValue(f"unknown field {min(unknown)!r}: runs are picked by those of Spec")
-        return Runs(
-            run for run in self if all(getattr(run.spec, k) == v for k, v in fields.items())
-        )
+        wanted = fields.items()
+        return Runs(run for run in self if all(getattr(run.spec, k) == v for k, v in wanted))
 
     def by(self, field: str) -> dict[Any, Runs]:
         """The runs by the value of one field of their spec, in order of appearance."""
@@ -91,15 +90,12 @@ def sweep(recipe: Spec, **values: Any) -> list[Spec]:
     What can't be iterated, and a text, counts as one value. A frozen encoder takes the seed of its
     head.
     """
-    lists = [[v] if isinstance(v, str) or not isinstance(v, Iterable) else list(v)
-             for v in values.values()]  # fmt: skip
-    specs = [recipe.replace(**dict(zip(values, each, strict=True))) for each in product(*lists)]
-    return [
-        spec.replace(frozen=spec.frozen.replace(seed=spec.seed))
-        if spec.frozen and "seed" in values
-        else spec
-        for spec in specs
-    ]
+    single = {name: isinstance(v, str) or not isinstance(v, Iterable) for name, v in values.items()}
+    every = product(*([v] if single[name] else v for name, v in values.items()))
+    specs = [recipe.replace(**dict(zip(values, each, strict=True))) for each in every]
+    if recipe.frozen and "seed" in values:
+        specs = [spec.replace(frozen=spec.frozen.replace(seed=spec.seed)) for spec in specs]
+    return specs
 
 
 def fit(
@@ -134,17 +130,7 @@ def fit(
 
 
 def _run(key: str, spec: Spec, entry: Entry) -> Run:
-    document, last = entry.document, entry.document["history"][-1]
-    held_out = spec.validation > 0 or spec.folds is not None
-    lost = last["train_loss"] is None or (held_out and last["validation_loss"] is None)
-    return Run(
-        key,
-        spec,
-        tuple(document["image_shape"]),
-        document.get("classes", 0),
-        document["history"],
-        document["best_epoch"],
-        lost or not all(np.isfinite(array).all() for array in entry.arrays.values()),
-        document["provenance"],
-        entry.arrays,
-    )
+    facts = ("image_shape", "history", "best_epoch", "provenance", "classes")
+    known = {name: entry.document[name] for name in facts if name in entry.document}
+    known["image_shape"] = tuple(known["image_shape"])
+    return Run(key, spec, **known, weights=entry.arrays)

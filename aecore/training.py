@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from aecore.fast.dropout import Dropout
 from aecore.spec import Spec
 
 RECIPE = 2  # goes up whenever a change alters what a spec trains to
-
 EVALUATION_BATCH = 1000
 OPTIMIZERS = {
     "adam": (torch.optim.Adam, {"fused": True}),
@@ -31,17 +30,14 @@ Arrays = dict[str, np.ndarray]
 
 
 def recipe(spec: Spec) -> int:
-    """The version of what `spec` trains to: `RECIPE`, or the last that changed it.
-
-    Version 2 brought other random numbers for dropout.
-    """
-    return RECIPE if spec.dropout else 1
+    """The version of what `spec` trains to: `RECIPE`, or the last that changed it."""
+    return RECIPE if spec.dropout else 1  # version 2 brought other random numbers for dropout
 
 
 class Training:
     """One run in the making: `epoch()` adds an epoch until it is `done`.
 
-    Takes a spec and its data, the images being codes (N, d) where its encoder is frozen.
+    Its images are codes (N, d) where its encoder is frozen.
     """
 
     def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
@@ -59,10 +55,7 @@ class Training:
         self.best: dict[str, Tensor] | None = None
 
     def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
-        """Train one epoch and append its losses to `history`.
-
-        `report` is called after every step with the number of images it saw.
-        """
+        """Train one epoch, and `report` the number of images after every step."""
         batches, total = self.order().split(self.spec.batch_size, dim=-1), 0.0
         self.model.train()
         for step, rows in enumerate(batches):
@@ -144,19 +137,15 @@ class Training:
     @property
     def diverged(self) -> bool:
         """Whether a loss of the last epoch, or a weight after it, is not finite."""
-        if not self.history:
-            return False
-        lost = [self.history[-1]["train_loss"] is None]
-        lost += [len(self.held_out) > 0 and self.history[-1]["validation_loss"] is None]
-        return any(lost) or not all(bool(p.isfinite().all()) for p in self.parameters)
+        return bool(self.history) and diverged(self.spec, self.history[-1], self.parameters)
 
     @property
     def best_epoch(self) -> int:
         """The epoch, from 1, whose weights count: with patience the best, else the last."""
         losses = [row["validation_loss"] for row in self.history]
-        if self.spec.patience is None or not any(loss is not None for loss in losses):
-            return len(self.history)
         finite = [math.inf if loss is None else loss for loss in losses]
+        if self.spec.patience is None or min(finite, default=math.inf) == math.inf:
+            return len(self.history)
         return 1 + finite.index(min(finite))
 
     @property
@@ -170,12 +159,20 @@ class Training:
         return {name: value.cpu().contiguous().numpy() for name, value in weights.items()}
 
 
+def diverged(spec: Spec, last: dict[str, Any], weights: Iterable[Tensor | np.ndarray]) -> bool:
+    """Whether a loss of a run's last epoch, or a weight after it, is not finite."""
+    held_out = spec.validation > 0 or spec.folds is not None
+    lost = last["train_loss"] is None or (held_out and last["validation_loss"] is None)
+    return lost or not all(bool(torch.as_tensor(array).isfinite().all()) for array in weights)
+
+
 def optimizer(spec: Spec, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer that `spec` names, with its L2 penalty."""
     kind, options = OPTIMIZERS[spec.optimizer]
-    momentum = {"momentum": spec.momentum} if spec.optimizer == "sgd" else {}
-    settings = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
-    return kind(model.parameters(), **settings, **options, **momentum)
+    settings = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay, **options}
+    if spec.optimizer == "sgd":
+        settings["momentum"] = spec.momentum
+    return kind(model.parameters(), **settings)
 
 
 def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
@@ -189,16 +186,15 @@ def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
         return largest
     last = spec.epochs * steps_per_epoch - 1
     peak = 0.3 * (last + 1) - 1
-    if step <= peak or last <= 0:
-        start, end, way = largest / 25, largest, step / peak if peak > 0 else 1.0
-    else:
+    start, end, way = largest / 25, largest, step / peak if peak > 0 else 1.0
+    if step > peak and last > 0:
         start, end, way = largest, largest / 25 / 1e4, (step - peak) / (last - peak)
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
 
 def _losses(part: str, loss: Tensor | None) -> dict[str, float | None]:
     """A loss as entries of the history: none, () or, of the ELBO, the two terms (2,)."""
-    if loss is None:
-        return {f"{part}_loss": None}
-    terms = {f"{part}_loss": loss.sum(), **({f"{part}_kl": loss[1]} if loss.dim() else {})}
-    return {name: float(value) if math.isfinite(value) else None for name, value in terms.items()}
+    terms = {"loss": math.nan if loss is None else float(loss.sum())}
+    if loss is not None and loss.dim():
+        terms["kl"] = float(loss[1])
+    return {f"{part}_{name}": t if math.isfinite(t) else None for name, t in terms.items()}
