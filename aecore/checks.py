@@ -1,13 +1,11 @@
 """Checks of single values: each returns the value in its canonical type or says what is allowed."""
 
-from __future__ import annotations
-
 import dataclasses
 import numbers
 import operator
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 Check = Callable[[str, object], Any]  # of a name and a value
 ENDS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
@@ -17,7 +15,7 @@ class InvalidValue(ValueError):
     """A value that is not allowed; the message names it and says what is."""
 
     @classmethod
-    def of(cls, name: str, value: object, allowed: str) -> InvalidValue:
+    def of(cls, name: str, value: object, allowed: str) -> Self:
         """The value of that name, which must be what is `allowed`."""
         return cls(f"{name}={value!r} is not allowed: must be {allowed}")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aecore.checks import InvalidValue
+from aecore.checks import InvalidValue, real
 from aecore.store.sources import DATASETS, MD5, obtain, read_npz
 
 
@@ -38,10 +38,9 @@ class Dataset:
 def load(dataset: str = "mnist") -> Dataset:
     """The data set of that name, or that in the `.npz` file of that path; fetched if needed.
 
-    An `.npz` file holds four arrays: `train_images` and `test_images`, uint8 of shape (N, H, W)
-    or, channels first, (N, C, H, W) with C = 1 or 3; `train_labels` and `test_labels`, integers
-    >= 0 of shape (N,), every class from 0 to the last among the test labels. A second call in the
-    same process answers from memory: leave the tensors as they are.
+    An `.npz` file holds `train_images` and `test_images`, uint8 (N, H, W) or (N, C, H, W) with
+    C = 1 or 3; `train_labels` and `test_labels`, integers (N,), every class from 0 to the last
+    among the test labels. A second call answers from memory: leave the tensors as they are.
     Raises `DataError` for an unknown name, an unfit file, or where no source can be reached.
     """
     if not str(dataset).endswith(".npz"):
@@ -55,22 +54,18 @@ def split(
 ) -> tuple[Tensor, Tensor]:
     """Row numbers (train, validation): ascending int64 tensors that share out 0..n-1.
 
-    `validation` in [0, 1) is the fraction drawn at random for validation, rounded to whole rows;
-    with 0 the second tensor is empty. With `folds` the second is instead part `fold` of so many,
-    all drawn at random, equally large but for one row. A function of its arguments only.
-    Raises `InvalidValue` where one of the two parts would be empty against the request.
+    `validation` in [0, 1) is the fraction drawn at random for validation, rounded to whole rows.
+    With `folds` the second is instead part `fold` of so many, all drawn at random, equally large
+    but for one row. Raises `InvalidValue` where a part would be empty against the request.
     """
-    if not 0 <= validation < 1:
-        raise InvalidValue(f"validation={validation!r} is not allowed: must be in [0, 1)")
-    first, last = 0, round(n * validation)
+    first, last = 0, round(n * real("validation", validation, 0, below=1))
     if folds is not None:
         if folds > n:
             raise InvalidValue(f"folds={folds} is not allowed: must be at most {n}, the images")
         first, last = n * fold // folds, n * (fold + 1) // folds
     if n < 1 or last - first == n or (validation > 0 and last == 0):
-        raise InvalidValue(
-            f"validation={validation:g} is not allowed: it leaves a part of {n} images empty"
-        )
+        leaves = f"it leaves a part of {n} images empty"
+        raise InvalidValue(f"validation={validation:g} is not allowed: {leaves}")
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     return torch.cat([rows[:first], rows[last:]]).sort().values, rows[first:last].sort().values
 
@@ -83,15 +78,8 @@ def one_of_each(labels: Tensor) -> Tensor:
 @lru_cache(maxsize=len(DATASETS))
 def _load_idx(dataset: str) -> Dataset:
     _, _, raw = obtain(dataset)
-    train_images, train_labels, test_images, test_labels = map(_decode, raw)
-    return Dataset(
-        name=dataset,
-        digest=hashlib.sha256("".join(MD5[dataset]).encode()).hexdigest(),
-        train_images=train_images[:, None],  # (N, H, W) -> (N, 1, H, W)
-        train_labels=train_labels.long(),
-        test_images=test_images[:, None],
-        test_labels=test_labels.long(),
-    )
+    digest = hashlib.sha256("".join(MD5[dataset]).encode()).hexdigest()
+    return Dataset(dataset, digest, *map(_decode, raw))
 
 
 # The file's time is an argument so that an edited file is not answered from memory.
@@ -105,10 +93,11 @@ def _load_npz(path: Path, mtime_ns: int) -> Dataset:
 
 
 def _decode(raw: bytes) -> Tensor:
-    """The uint8 tensor in the bytes of an idx file whose digest has been verified."""
+    """Images (N, 1, H, W) or labels (N,), as in `Dataset`, of the bytes of a verified idx file."""
     shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
-    values = np.frombuffer(raw, np.uint8, offset=4 + 4 * len(shape))
-    return torch.from_numpy(values.reshape(shape).copy())  # torch wants memory it may write to
+    values = np.frombuffer(bytearray(raw), np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    tensor = torch.from_numpy(values)
+    return tensor.long() if tensor.dim() == 1 else tensor[:, None]
 
 
 def as_floats(images: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """The networks: shapes behind every line that changes one, and no training code."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,7 +44,10 @@ ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "li
 
 
 class Network(nn.Module):
-    """What all have: built from a spec, images in, every hidden layer followed by `drop`."""
+    """What all have: float images (N, C, H, W) in [0, 1] in, every hidden layer through `drop`.
+
+    An autoencoder returns their reconstructions, same shape, by way of codes (N, d).
+    """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -64,8 +65,7 @@ class Network(nn.Module):
 class ConvAutoencoder(Network):
     """Three strided convolutions and two linear layers down to the code, and their mirror back up.
 
-    Takes float images (N, C, H, W) in [0, 1], any C ≥ 1 and H, W ≥ 9, and returns their
-    reconstructions, same shape and range. Codes (N, d) are unbounded.
+    For images of any C ≥ 1 and H, W ≥ 9; reconstructions are in [0, 1], codes unbounded.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
@@ -145,8 +145,8 @@ class BetaVAE(VariationalAutoencoder):
 class DenseAutoencoder(Network):
     """Linear layers of any widths down to the code, and their mirror back up.
 
-    Takes float images (N, C, H, W) in [0, 1] and returns their reconstructions, same shape, in the
-    range of the output's activation. A centered one works on 2x - 1, and takes its output back.
+    Reconstructions have the range of the output's activation. A centered one works on 2x - 1, and
+    takes its output back.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
@@ -178,42 +178,33 @@ class Residual(nn.Module):
     """y = relu(f(x) + shortcut of x), f of two convolutions with batch norm (He et al. 2016).
 
     Images (N, C_in, H, W) to (N, C_out, ⌈H / stride⌉, ⌈W / stride⌉). Batch norm (Ioffe & Szegedy
-    2015) counts in batches while it trains, and by its running statistics in evaluation.
+    2015) goes by the batch while it trains, by its running statistics in evaluation.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        first, norm = nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d
+        second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.body = nn.Sequential(first, norm(outputs), nn.ReLU(), second, norm(outputs))
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride)
-        self.norm1, self.norm2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum, after a ReLU."""
-        h = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(h + self.shortcut(x))
+        return F.relu(self.body(x) + self.shortcut(x))
 
 
 class ResidualAutoencoder(Network):
-    """Residual blocks down to the code, each half as large, and after linear layers up again.
-
-    Takes float images (N, C, H, W) in [0, 1] of any size; up again each block follows a repetition
-    of pixels.
-    """
+    """Residual blocks down to the code, each half as large, and after repeated pixels up again."""
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
-        sizes = [image_shape[1:]]
-        for _ in spec.channels:
-            sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))  # 28 -> 14 -> 7 -> 4
-        *self.sizes, smallest = sizes
+        *self.sizes, smallest = _halved(image_shape, (1, 1, 1))  # 28, 14, 7; 4 a side
         channels = [image_shape[0], *spec.channels]
         self.smallest = (channels[-1], *smallest)
-        flat = math.prod(self.smallest)
+        flat, up = math.prod(self.smallest), [*channels[:0:-1], channels[1]]
         self.down = nn.ModuleList([Residual(n, m, 2) for n, m in pairwise(channels)])
         self.code = _linear_layers([flat, spec.hidden, spec.latent_dim])
         self.uncode = _linear_layers([spec.latent_dim, spec.hidden, flat])
-        up = [*channels[:0:-1], channels[1]]
         self.up = nn.ModuleList([Residual(n, m) for n, m in pairwise(up)])
         self.to_image = nn.Conv2d(channels[1], image_shape[0], 3, padding=1)
 
@@ -237,8 +228,7 @@ class ResidualAutoencoder(Network):
 class Classifier(Network):
     """A head, linear, ReLU, linear, on the code of the convolutional autoencoder's encoder.
 
-    Takes float images (N, C, H, W) in [0, 1], or where the encoder is frozen and not a part of it
-    its codes (N, d), and returns logits (N, classes).
+    Takes images, or the codes (N, d) of a frozen encoder; returns logits (N, classes).
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
@@ -281,10 +271,10 @@ FAMILIES = {
 }
 
 
-def _halved(image_shape: Shape) -> list[tuple[int, ...]]:
-    """Height and width of an image, and after each of the three convolutions."""
+def _halved(image_shape: Shape, paddings: Sequence[int] = PADDING) -> list[tuple[int, ...]]:
+    """Height and width of an image, and after each 3 x 3 convolution of stride 2."""
     sizes = [image_shape[1:]]
-    for padding in PADDING:
+    for padding in paddings:
         sizes.append(tuple((n + 2 * padding - 3) // 2 + 1 for n in sizes[-1]))
     return sizes  # for MNIST 28, 14, 7, 3 a side
 

@@ -1,13 +1,11 @@
 """`fit`: from specs to runs, trained now or long ago."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -71,14 +69,14 @@ class Run:
 class Runs(list[Run]):
     """Runs in their order, picked by what they were trained for."""
 
-    def where(self, **fields: Any) -> Runs:
+    def where(self, **fields: Any) -> Self:
         """The runs whose spec has these values; raises `InvalidValue` for an unknown field."""
         if unknown := set(fields) - set(Spec.__dataclass_fields__):
             raise InvalidValue(f"unknown field {min(unknown)!r}: runs are picked by those of Spec")
         wanted = fields.items()
         return Runs(run for run in self if all(getattr(run.spec, k) == v for k, v in wanted))
 
-    def by(self, field: str) -> dict[Any, Runs]:
+    def by(self, field: str) -> dict[Any, Self]:
         """The runs by the value of one field of their spec, in order of appearance."""
         values = dict.fromkeys(getattr(run.spec, field) for run in self)
         return {value: self.where(**{field: value}) for value in values}

@@ -1,13 +1,11 @@
 """`Spec`: everything that decides what a training run yields, and nothing else."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from aecore import checks, corruption
 from aecore.checks import InvalidValue, choice, field, optional, real, several, whole
@@ -54,7 +52,7 @@ class Spec:
     centered: bool = field(False, checks.flag)  # the network's own pixels are in [-1, 1]
     latent_dim: int = field(4, count)
     beta: float = field(1.0, real, above=0)  # weight of a variational code's divergence
-    frozen: Spec | None = None  # classifier: only its head is trained, on the codes of this run
+    frozen: Self | None = None  # classifier: only its head is trained, on the codes of this run
     # How it is trained.
     loss: str = field("mse", text)
     optimizer: str = field("adam", choice, OPTIMIZERS)
@@ -111,7 +109,7 @@ class Spec:
     def _refuse(self, name: str, reason: str) -> None:
         raise InvalidValue(f"{name}={getattr(self, name)!r} is not allowed {reason}")
 
-    def replace(self, **changes: Any) -> Spec:
+    def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked again."""
         return dataclasses.replace(self, **changes)
 
@@ -130,7 +128,7 @@ class Spec:
         return values
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Spec:
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; raises `InvalidValue` for an unknown field."""
         known = cls.__dataclass_fields__
         if unknown := set(data) - set(known):

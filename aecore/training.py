@@ -1,7 +1,5 @@
 """Specs in, trained weights and histories out; no files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

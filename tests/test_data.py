@@ -106,7 +106,7 @@ def test_idx_against_bytes_made_by_hand():
     array = np.array([[[1, 2, 3], [4, 5, 255]]], np.uint8)
     by_hand = bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 255])
     assert sources._encode(array) == by_hand
-    assert data._decode(by_hand).tolist() == array.tolist()
+    assert data._decode(by_hand)[:, 0].tolist() == array.tolist()
     assert data._decode(bytes([0, 0, 8, 1, 0, 0, 0, 2, 9, 7])).tolist() == [9, 7]
 
 
@@ -297,8 +297,8 @@ def test_the_wheel_is_reencoded_exactly(tmp_path, monkeypatch):
     content = path.read_bytes()
     monkeypatch.setattr(sources, "WHEEL_SHA256", hashlib.sha256(content).hexdigest())
     images, labels, test_images, test_labels = map(data._decode, sources._unpack(content))
-    assert images.shape == (7, 28, 28)
-    expected = np.concatenate([first[0], second[0]]).reshape(7, 28, 28) * 256
+    assert images.shape == (7, 1, 28, 28)
+    expected = np.concatenate([first[0], second[0]]).reshape(7, 1, 28, 28) * 256
     assert np.array_equal(images.numpy(), expected)
     assert labels.tolist() == [*first[1], *second[1]]
     assert np.array_equal(test_images.numpy().reshape(3, 784) / 256, test[0])
