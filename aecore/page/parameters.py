@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PIXELS = "pixels"  # in the widths of a network: however many an image has
 DATASETS = ("mnist", "fashion_mnist")  # as in store.sources
 TYPES = ("int", "float", "str", "bool", "list", "dict")
-LIMITS = {"at least": "low", "at most": "high", "above": "low", "below": "high"}
+LIMITS = {"at least": "low", "above": "above", "at most": "high", "below": "below"}
 
 
 def _dataset(name: str, value: object) -> object:
@@ -122,7 +122,6 @@ def _one(name: str, value: object, kind: str, ranges: list[str]) -> Any:
         for start, end in LIMITS.items():
             if words.startswith(f"{start} "):
                 limits[end] = float(words.removeprefix(start))
-                limits |= {start: True} if start in ("above", "below") else {}
     if kind == "bool":
         return checks.flag(name, value)
     if kind in ("str", "list", "dict"):
