@@ -1,7 +1,5 @@
 """The `aecore` command: data, run, claims, store, book."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

@@ -1,7 +1,5 @@
 """What codes are good for: classifiers on frozen encoders, beside others with as few labels."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence

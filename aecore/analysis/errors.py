@@ -1,7 +1,5 @@
 """How well runs reconstruct: test errors, clean and corrupted, and PCA as the measure of ease."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor

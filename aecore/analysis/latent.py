@@ -1,7 +1,5 @@
 """The latent space: centroids, the smoothness surface D(x, y), basins, samples, paths, slopes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations

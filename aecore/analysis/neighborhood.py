@@ -1,7 +1,5 @@
 """How much of the neighborhood of images their codes keep, and what a search by code finds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor

@@ -1,7 +1,5 @@
 """Which images are each other's neighbors, and how two ideas of nearness agree."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 import faiss

@@ -1,7 +1,5 @@
 """Images of a kind that the network has never seen, and whether its error tells them apart."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor

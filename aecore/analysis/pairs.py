@@ -5,8 +5,6 @@ takes 64 bytes at a time; the squared L2 distance is a matrix product, exact in 
 its sums are whole numbers below 2²⁴.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 import time

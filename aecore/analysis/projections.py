@@ -1,7 +1,5 @@
 """Test images as points of a plane: t-SNE, PCA, or the code itself, and how well classes part."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor

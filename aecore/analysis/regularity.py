@@ -1,7 +1,5 @@
 """How regular a latent space is, in numbers: one row a run, whatever its architecture."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor

@@ -1,7 +1,5 @@
 """Dense networks by their names: root mean squared errors, as the report on them has it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

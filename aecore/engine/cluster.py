@@ -4,8 +4,6 @@
 workers share no disk; each keeps its own store, from which a repeated job goes on.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os

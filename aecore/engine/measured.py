@@ -1,7 +1,5 @@
 """One way to keep what takes long to compute: a question, and its answer in the store."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence

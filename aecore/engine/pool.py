@@ -1,7 +1,5 @@
 """Many jobs on all cores, with progress, and a clean stop."""
 
-from __future__ import annotations
-
 import functools
 import os
 import sys

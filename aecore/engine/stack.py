@@ -6,8 +6,6 @@ sees its own images, corruption and dropout, so that it becomes what it would ha
 up to rounding.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

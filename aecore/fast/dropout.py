@@ -4,8 +4,6 @@ Unit i of a layer is dropped if `hashed(i, key)` falls below the rate. So a netw
 stack and one on another device drop the same units.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """What a notebook states: its answer, its claims, and the reports' experiments beside ours."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

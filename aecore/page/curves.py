@@ -1,7 +1,5 @@
 """Figures of numbers against numbers: curves with bands over seeds, and tables as colors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

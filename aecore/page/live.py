@@ -1,7 +1,5 @@
 """What the reader of a page plays with: images behind points, the morphing player, neighbors."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math

@@ -4,8 +4,6 @@ A plane has `x` and `y` (points,), `distance` and `nearest` (points, points), `c
 `centroids` (K, 2), as `analysis.latent.plane` makes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the five student reports did and measured, read from `reports.yaml`, its one home."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

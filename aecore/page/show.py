@@ -4,8 +4,6 @@ Each function displays a bundle that JupyterLab shows as it is and that the book
 the scripts of `book/assets`. Nothing here carries or asks for a library.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

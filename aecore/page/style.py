@@ -1,7 +1,5 @@
 """The look of every figure: colors that read on light and dark pages, and the band over seeds."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

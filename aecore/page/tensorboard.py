@@ -1,7 +1,5 @@
 """TensorBoard event files: loss curves of runs, and originals above their reconstructions."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Notebooks executed one after another: all checked first, each written whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

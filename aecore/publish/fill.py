@@ -5,8 +5,6 @@ call are the methods of `Edition` named in `WORDS`. Tables are templates in `boo
 is put in is escaped.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

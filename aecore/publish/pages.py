@@ -1,7 +1,5 @@
 """From executed notebooks to the HTML book: staging, Jupyter Book, and the swap at the end."""
 
-from __future__ import annotations
-
 import copy
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """The notebooks' parameters before a kernel starts: their defaults, and what profiles override."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

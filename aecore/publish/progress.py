@@ -1,7 +1,5 @@
 """One line of status that says which notebook and cell is running, and what that cell says."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from typing import TextIO

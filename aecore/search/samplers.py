@@ -1,7 +1,5 @@
 """How a search draws: priors, and Optuna's part: proposals, importance, its dashboard's file."""
 
-from __future__ import annotations
-
 import math
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """What the trials of a search show: trends with their uncertainty, folds, and progress."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Search: three ways to choose what to try next, and trials that the store remembers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor

@@ -1,7 +1,5 @@
 """A content-addressed store of results: written at once or not at all, checked on every reading."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Looking after a store: what it holds, what is damaged, and what may go."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import shutil
