@@ -75,7 +75,7 @@ def test_every_way_is_projected_once(runs, tiny, store):
 
 
 def test_a_run_that_diverged_stays_in_the_tables_without_numbers(runs, store):
-    lost = dataclasses.replace(runs[0], diverged=True)
+    lost = dataclasses.replace(runs[0], history=[{"train_loss": None, "validation_loss": None}])
     found = project([(lost, "code"), (runs[0], "code")], 40, store=store)
     assert np.isnan(found[0].points).all() and np.isnan(found[0].silhouette)
     (row,) = projections.separation(by_name(found))["plane"]

@@ -3,23 +3,23 @@
 import math
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from aecore import checks
 from aecore.analysis.neighbors import nearest
 from aecore.data import as_floats, load, split
-from aecore.engine.measured import Asked, answers
+from aecore.engine.measured import Asked, Where, answers, frame
 from aecore.engine.pool import seen
 from aecore.runs import Run, fit
 from aecore.spec import Spec
-from aecore.store.entries import Store
 from aecore.training import EVALUATION_BATCH
 
 PROBE = 1  # goes up whenever a change alters what these functions return
@@ -61,12 +61,6 @@ def logits(run: Run, images: Tensor, encoder: Run | None = None) -> Tensor:
     return torch.cat([run.model(as_floats(part)) for part in given.split(EVALUATION_BATCH)])
 
 
-def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How many images of each class (row) are taken for each class (column): counts (K, K)."""
-    pairs = torch.bincount(labels * classes + predicted, minlength=classes * classes)
-    return pairs.view(classes, classes)
-
-
 def mistaken(counts: Sequence[np.ndarray]) -> np.ndarray:
     """Share of each class (row) that is taken for another (column), mean of confusion matrices.
 
@@ -77,58 +71,34 @@ def mistaken(counts: Sequence[np.ndarray]) -> np.ndarray:
     return shares
 
 
-def accuracies(
-    runs: Sequence[Run], executor: Executor | None = None, store: Store | None = None
-) -> pd.DataFrame:
+def accuracies(runs: Sequence[Run], **where: Unpack[Where]) -> pd.DataFrame:
     """Share of images that each of these classifiers gets right, a row a run.
 
-    Columns: `key`, `method` (`FROZEN` or `SCRATCH`), `seed`, `labels` (how many it was trained or
-    validated with), `weights` (how many were trained), `epochs` (trained, those that patience took
-    included), `train`, `validation` (NaN without a split), `test`, and `confusion`: the test
+    Beside what identifies it: `method` (`FROZEN` or `SCRATCH`), `labels` (how many it was trained
+    or validated with), `weights` (how many were trained), `epochs` (trained, those that patience
+    took included), `train`, `validation` (NaN without a split), `test`, and `confusion`: the test
     images' counts (K, K), a row a true class. Raises `InvalidValue` for what is no classifier.
     """
-    runs, store = list(runs), store or Store()
     for run in runs:
         checks.choice("architecture", run.spec.architecture, ("classifier",))
     frozen = list(dict.fromkeys(run.spec.frozen for run in runs if run.spec.frozen))
-    encoders = dict(zip(frozen, fit(frozen, executor, store=store), strict=True))
-    labels = [len(load(run.spec.dataset).train_labels[: run.spec.train_images]) for run in runs]
-    asked = [
-        None
-        if run.diverged
-        else Asked(
-            {"table": "classifier", "version": PROBE, "run": run.key},
-            (run, encoders.get(run.spec.frozen)),
-            count,
-        )
-        for run, count in zip(runs, labels, strict=True)
-    ]
-    found = answers(asked, _accuracy, "testing classifiers", executor=executor, store=store)
-    rows = []
-    for run, count, row in zip(runs, labels, found, strict=True):
-        counts = np.array(row["confusion"]) if row else np.full((run.classes,) * 2, math.nan)
-        rows.append(
-            {
-                "key": run.key,
-                "method": FROZEN if run.spec.frozen else SCRATCH,
-                "seed": run.spec.seed,
-                "labels": count,
-                "weights": sum(array.size for array in run.weights.values()),
-                "epochs": len(run.history),
-                "train": row["train"] if row else math.nan,
-                "validation": row["validation"] if row else math.nan,
-                "test": np.trace(counts) / np.sum(counts),
-                "confusion": counts,
-            }
-        )
-    return pd.DataFrame(rows)
+    encoders = dict(zip(frozen, fit(frozen, **where), strict=True))
+    question, labels = {"table": "classifier", "version": PROBE}, [available(r.spec) for r in runs]
+    asked = [Asked(question | {"run": run.key}, (run, encoders.get(run.spec.frozen)), count)
+             for run, count in zip(runs, labels, strict=True)]  # fmt: skip
+    found = answers(asked, _accuracy, "testing classifiers", **where)
+    unknown = [{"confusion": np.full((run.classes, run.classes), math.nan)} for run in runs]
+    rows = [answer or nothing for answer, nothing in zip(found, unknown, strict=True)]
+    table = frame(runs, rows, ["train", "validation", "confusion"])
+    table["confusion"] = table["confusion"].map(np.array)
+    table["test"] = [np.trace(counts) / np.sum(counts) for counts in table["confusion"]]
+    table["method"] = [FROZEN if run.spec.frozen else SCRATCH for run in runs]
+    table["weights"] = [sum(array.size for array in run.weights.values()) for run in runs]
+    return table.assign(labels=labels, epochs=[len(run.history) for run in runs])
 
 
 def baselines(
-    encoders: Sequence[Run],
-    counts: Sequence[int],
-    executor: Executor | None = None,
-    store: Store | None = None,
+    encoders: Sequence[Run], counts: Sequence[int], **where: Unpack[Where]
 ) -> pd.DataFrame:
     """Test accuracy from the first so many labels without a network, a row each.
 
@@ -136,34 +106,21 @@ def baselines(
     scikit-learn, and the vote of the nearest codes), `labels`, `seed` (of the encoder), `test`.
     The encoders are alike but for their seeds.
     """
-    spec, counts = encoders[0].spec, list(counts)
-    data = load(spec.dataset).digest
-    question = {"table": "baseline", "version": PROBE}
-    ways: list[tuple[Run | None, list[int]]] = [
-        *((encoder, counts) for encoder in encoders if not encoder.diverged),
-        *((None, [count]) for count in counts),
-    ]
-    asked = [
-        Asked(
-            {**question, "counts": counts, "on": data if encoder is None else encoder.key},
-            (spec.dataset, encoder, counts),
-            sum(counts),
-        )
-        for encoder, counts in ways
-    ]
-    found = answers(asked, _baseline, "testing simple classifiers", executor=executor, store=store)
-    rows = [
-        {
-            "method": method,
-            "labels": count,
-            "seed": 0 if encoder is None else encoder.spec.seed,
-            "test": accuracy,
-        }
-        for (encoder, counts), answer in zip(ways, found, strict=True)
-        for method in (ON_PIXELS, ON_CODES, BY_CODE)
-        for count, accuracy in zip(counts, answer.get(method, ()), strict=False)
-    ]
-    return pd.DataFrame(rows)
+    dataset, counts = encoders[0].spec.dataset, list(counts)
+    ways = [*((encoder, counts) for encoder in encoders), *((None, [count]) for count in counts)]
+    asked = []
+    for encoder, some in ways:
+        on = encoder.key if encoder else load(dataset).digest
+        question = {"table": "baseline", "version": PROBE, "counts": some, "on": on}
+        asked.append(Asked(question, (dataset, encoder, some), sum(some)))
+    found = answers(asked, _baseline, "testing simple classifiers", **where)
+    rows = []
+    for (encoder, some), answer in zip(ways, found, strict=True):
+        seed = encoder.spec.seed if encoder else 0
+        for method in (ON_PIXELS, ON_CODES, BY_CODE):
+            shares = (answer or {}).get(method, ())
+            rows += [(method, *pair, seed) for pair in zip(some, shares, strict=False)]
+    return pd.DataFrame(rows, columns=["method", "labels", "test", "seed"])
 
 
 def logistic_regression(known: Tensor, labels: Tensor, asked: Tensor) -> np.ndarray:
@@ -199,18 +156,16 @@ def _accuracy(run: Run, encoder: Run | None) -> dict[str, float | list[list[int]
     return {
         "train": float(right[train].mean()),
         "validation": float(right[held_out].mean()),
-        "confusion": confusion(tested, data.test_labels, run.classes).tolist(),
+        "confusion": confusion_matrix(data.test_labels, tested, labels=range(run.classes)),
     }
 
 
 def _baseline(dataset: str, encoder: Run | None, counts: Sequence[int]) -> dict[str, list[float]]:
     """Test accuracy of each method by number of labels; without an encoder, of pixels."""
-    data = load(dataset)
-    methods = {ON_PIXELS: logistic_regression}
-    represent = as_floats
+    data, represent, methods = load(dataset), as_floats, {ON_PIXELS: logistic_regression}
     if encoder is not None:
-        methods = {ON_CODES: logistic_regression, BY_CODE: vote}
         represent = encoder.encode
+        methods = {ON_CODES: logistic_regression, BY_CODE: vote}
     known, asked = represent(data.train_images[: max(counts)]), represent(data.test_images)
     found: dict[str, list[float]] = {method: [] for method in methods}
     for count in counts:
@@ -228,13 +183,10 @@ def available(spec: Spec) -> int:
 
 def gaps(runs: Sequence[Run]) -> list[float]:
     """Validation loss of the best epoch over training loss of the last, for each run."""
-    return [
-        math.nan if r.diverged else r.validation_loss / r.history[-1]["train_loss"] for r in runs
-    ]
+    pairs = [(run.validation_loss, run.history[-1]["train_loss"]) for run in runs]
+    return [best / last if best and last else math.nan for best, last in pairs]
 
 
 def learns(runs: Sequence[Run]) -> bool:
     """Whether the validation loss of every run is lower at its best epoch than after the first."""
-    return all(
-        not run.diverged and run.validation_loss < run.history[0]["validation_loss"] for run in runs
-    )
+    return not any(r.diverged or r.validation_loss >= r.history[0]["validation_loss"] for r in runs)

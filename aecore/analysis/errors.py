@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,9 @@ from torch import Tensor
 from aecore import checks
 from aecore.corruption import Corruption, corrupt, name, strength
 from aecore.data import Dataset, as_floats, load
-from aecore.engine.measured import Asked, answers, frame, of_runs
+from aecore.engine.measured import Asked, Where, answers, frame, of_runs
 from aecore.engine.pool import seen
 from aecore.runs import Run
-from aecore.store.entries import Store
 from aecore.training import EVALUATION_BATCH
 
 EVALUATION = 1  # goes up whenever a change alters what these functions return
@@ -25,8 +24,7 @@ EVALUATION = 1  # goes up whenever a change alters what these functions return
 def reconstruction_errors(
     runs: Sequence[Run],
     test_corruptions: Sequence[Corruption | None] | Mapping[str, Corruption | None] = (None,),
-    executor: Executor | None = None,
-    store: Store | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """Test error of every run under every corruption of its input, a row each.
 
@@ -42,8 +40,8 @@ def reconstruction_errors(
     def size(run: Run) -> int:
         return len(load(run.spec.dataset).test_images) * len(tested)
 
-    how = ("testing models", size, "images", executor, store)
-    found = of_runs("reconstruction", EVALUATION, _errors, runs, *how, on=tested)
+    label = "testing models"
+    found = of_runs("reconstruction", EVALUATION, _errors, runs, label, size, **where, on=tested)
     tests = [{"tested_on": called.get(c, name(c)), "level": strength(c)} for c in tested]
     rows = []
     for run, errors in zip(runs, found, strict=True):
@@ -94,7 +92,7 @@ def principal_components(values: np.ndarray, d: int) -> PCA:
 
 
 def pca_errors(
-    data: Dataset | str, largest: int, train_images: int | None = None, store: Store | None = None
+    data: Dataset | str, largest: int, train_images: int | None = None, **where: Unpack[Where]
 ) -> pd.DataFrame:
     """Test error of principal component analysis for d = 1 … `largest`: `latent_dim` and `mse`.
 
@@ -108,7 +106,7 @@ def pca_errors(
     question = {"table": "pca", "version": EVALUATION, "data": data.digest}
     question |= {"train_images": len(train), "largest": largest}
     asked = [Asked(question, (train.numpy(), test.numpy(), largest), len(train))]
-    (errors,) = answers(asked, _pca_errors, "principal components", store=store)
+    (errors,) = answers(asked, _pca_errors, "principal components", **where)
     return pd.DataFrame({"latent_dim": range(1, largest + 1), "mse": errors})
 
 

@@ -196,10 +196,8 @@ def sample_prior(count: int, d: int, *, generator: Generator) -> Tensor:
 def centroids_of(runs: Sequence[Run]) -> list[Tensor]:
     """Each run's `centroids` of the test images of its data set."""
     sets = [load(run.spec.dataset) for run in runs]
-    return [
-        centroids(run.encode(data.test_images), data.test_labels)
-        for run, data in zip(runs, sets, strict=True)
-    ]
+    codes = [run.encode(data.test_images) for run, data in zip(runs, sets, strict=True)]
+    return [centroids(z, data.test_labels) for z, data in zip(codes, sets, strict=True)]
 
 
 def unevenness_of(runs: Sequence[Run], centers: Sequence[Tensor], steps: int) -> np.ndarray:
@@ -221,10 +219,6 @@ def paths_between(runs: Sequence[Run], images: Tensor, steps: int) -> list[Path]
 
 def steps_of(paths: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """How far each step of the named paths moves the picture: `model`, `step`, `moved`."""
-    rows = [
-        (name, step, change)
-        for name, group in paths.items()
-        for path in group
-        for step, change in enumerate(path.moved.tolist(), 1)
-    ]
+    named = [(name, path.moved.tolist()) for name, group in paths.items() for path in group]
+    rows = [(name, *each) for name, moved in named for each in enumerate(moved, 1)]
     return pd.DataFrame(rows, columns=["model", "step", "moved"])

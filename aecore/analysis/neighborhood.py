@@ -2,31 +2,20 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Unpack
 
 import faiss
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
-from torch import Tensor, arange
+from torch import Tensor
 
 from aecore import checks
 from aecore.analysis.errors import principal_components
-from aecore.analysis.neighbors import (
-    CHUNK,
-    METRICS,
-    agreement,
-    distances_to,
-    nearest,
-    ranks,
-    score,
-    trustworthiness,
-)
+from aecore.analysis.neighbors import METRICS, agreement, nearest, preserved, score
 from aecore.analysis.pairs import nearest_of_all
 from aecore.analysis.projections import tsne
 from aecore.data import as_floats, load
-from aecore.engine.measured import Asked, answers
+from aecore.engine.measured import Asked, Where, answers, frame
 from aecore.runs import Run
 from aecore.spec import digest
 from aecore.store.entries import Store
@@ -36,9 +25,8 @@ NEIGHBORS, KEEPING, RETRIEVAL = 2, 1, 1
 
 LISTED = 200  # neighbors that are stored of each image, after the report
 QUERIES = 1000  # images whose ranks trustworthiness and continuity are taken from, at most
-MEASURES = (
-    "k", "score", "by_label", "before", "after", "difference", "trustworthiness", "continuity",
-)  # fmt: skip
+MEASURES = ["k", "score", "by_label", "before", "after", "difference"]
+MEASURES += ["trustworthiness", "continuity", "search_before", "search_after"]
 
 Way = Run | str | np.ndarray  # a run, "PCA" or "t-SNE"; or points (N, 2) that are there already
 
@@ -49,57 +37,40 @@ def keeping(
     images: int | None,
     ks: Sequence[int],
     tsne_images: int | None = None,
-    executor: Executor | None = None,
-    store: Store | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """How much of the neighborhood of the first training images each way of coding keeps.
 
     `ways` maps a name to runs, "PCA" (fitted to these images) or "t-SNE" (of the first
     `tsne_images`). A row for each way, seed, metric and k, with columns `model`, `seed`, `metric`,
-    `k`, `score`, `by_label` (the score of each class), `before` and `after` (mean label
+    `images`, `k`, `score`, `by_label` (the score of each class), `before` and `after` (mean label
     agreement), `difference` (sum over the images of its absolute change), `trustworthiness` and
-    `continuity` (both of the L2 ranks of the first 1000; NaN where not defined), `images`, and
-    seconds of all cores: `search_before` and `search_after`. Of a run that diverged all measures
-    are NaN. Raises `InvalidValue` for a k of more than 200 or than there are other images.
+    `continuity` (both of the L2 ranks of the first 1000; NaN where not defined), and seconds of
+    all cores: `search_before` and `search_after`. Of a run that diverged all measures are NaN.
+    Raises `InvalidValue` for a k of more than 200 or than there are other images.
     """
-    store, data, lists = store or Store(), load(dataset), {}
-    every = [(name, way, metric) for name, of in ways.items() for way in of for metric in METRICS]
-    asked: list[Asked | None] = []
-    for _, way, metric in every:
+    data, lists, asked, of = load(dataset), {}, [], []
+    store = where["store"] = where.get("store") or Store()
+    for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in METRICS):
         count = len(data.train_images[:images][: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
+        seed = way.spec.seed if isinstance(way, Run) else 0
+        of.append({"model": name, "seed": seed, "metric": metric, "images": count})
         question = {"table": "neighbors", "version": KEEPING, "data": data.digest, "images": count}
         question |= {"of": _of(way), "metric": metric, "ks": list(ks)}
-        arguments: tuple = ()
-        if _diverged(way):
-            asked.append(None)
-            continue
-        if store.read("table", digest(question)) is None:
+        arguments: tuple = (way,)
+        if not _diverged(way) and store.read("table", digest(question)) is None:
             if (count, metric) not in lists:
                 lists[count, metric] = originals(dataset, count, metric, store)
             before, seconds = lists[count, metric]
-            way = embedding(dataset, count, executor, store) if way == "t-SNE" else way
-            arguments = (way, dataset, count, metric, list(ks), before[:, : max(ks)], seconds)
+            points = embedding(dataset, count, **where) if way == "t-SNE" else way
+            arguments = (points, dataset, count, metric, list(ks), before[:, : max(ks)], seconds)
         asked.append(Asked(question, arguments, count))
-    label = "comparing neighbors"
-    found = answers(asked, _kept, label, executor=executor, store=store)
-    nothing = {"rows": [dict.fromkeys(MEASURES, np.nan) | {"k": k} for k in ks]}
-    rows = [
-        {
-            "model": name,
-            "seed": way.spec.seed if isinstance(way, Run) else 0,
-            "metric": metric,
-            "images": one.size if one else np.nan,
-            **{name: row[name] for name in MEASURES},
-            **{name: answer.get(name, np.nan) for name in ("search_before", "search_after")},
-        }
-        for (name, way, metric), one, answer in zip(
-            every, asked, (answer or nothing for answer in found), strict=True
-        )
-        for row in answer["rows"]
-    ]
-    return pd.DataFrame(rows)
+    found = answers(asked, _kept, "comparing neighbors", **where)
+    unknown = {"rows": [{"k": k} for k in ks]}
+    rows = [[row | answer for row in answer["rows"]] for answer in (a or unknown for a in found)]
+    return frame(of, rows, MEASURES)
 
 
 def by_class(kept: pd.DataFrame, k: int, metric: str) -> pd.DataFrame:
@@ -144,14 +115,11 @@ def originals(dataset: str, images: int, metric: str, store: Store) -> tuple[np.
     return found, document["seconds"]
 
 
-def embedding(
-    dataset: str, images: int, executor: Executor | None = None, store: Store | None = None
-) -> np.ndarray:
+def embedding(dataset: str, images: int, **where: Unpack[Where]) -> np.ndarray:
     """The t-SNE (N, 2) of the pixels of the first `images` training images, to three decimals."""
     question = {"table": "t-SNE", "version": KEEPING, "data": load(dataset).digest}
     asked = [Asked({**question, "images": images}, (dataset, images), images)]
-    label = f"t-SNE of {images} images"
-    return np.array(answers(asked, _embedded, label, executor=executor, store=store)[0])
+    return np.array(answers(asked, _embedded, f"t-SNE of {images} images", **where)[0])
 
 
 def picked(
@@ -160,28 +128,23 @@ def picked(
     images: int | None,
     queries: Sequence[int],
     k: int = 10,
-    executor: Executor | None = None,
-    store: Store | None = None,
+    **where: Unpack[Where],
 ) -> dict[str, np.ndarray]:
     """The k nearest (Q, k), by L2, of `queries` among the first training images: row numbers.
 
-    Under "before" by their pixels, and under each name of `ways` by the codes of its run.
+    Under "before" by their pixels, and under each name of `ways` by the codes of its run, unless it
+    diverged.
     """
-    data = load(dataset)
-    images = len(data.train_images[:images])
+    data, asked = load(dataset), []
+    images, queries = len(data.train_images[:images]), list(queries)
     question = {"table": "picked neighbors", "version": KEEPING, "data": data.digest}
-    question |= {"images": images, "queries": list(queries), "k": k}
-    of = {"before": None, **{name: run for name, run in ways.items() if not run.diverged}}
-    asked = [
-        Asked(
-            {**question, "of": "pixels" if way is None else way.key},
-            (way, dataset, images, list(queries), k),
-            images,
-        )
-        for way in of.values()
-    ]
-    found = answers(asked, _picked, "picking neighbors", executor=executor, store=store)
-    return {name: np.array(rows) for name, rows in zip(of, found, strict=True)}
+    question |= {"images": images, "queries": queries, "k": k}
+    for run in (None, *ways.values()):
+        of = {"of": run.key if run else "pixels"}
+        asked.append(Asked(question | of, (run, dataset, images, queries, k), images))
+    found = answers(asked, _picked, "picking neighbors", **where)
+    named = zip(("before", *ways), found, strict=True)
+    return {name: np.array(rows) for name, rows in named if rows is not None}
 
 
 def points_of(way: Way, images: Tensor) -> np.ndarray:
@@ -210,11 +173,7 @@ def spread_of_codes(run: Run, images: int = 1000) -> float:
 
 
 def retrieval(
-    runs: Sequence[Run],
-    k: int = 10,
-    queries: int = 1000,
-    executor: Executor | None = None,
-    store: Store | None = None,
+    runs: Sequence[Run], k: int = 10, queries: int = 1000, **where: Unpack[Where]
 ) -> pd.DataFrame:
     """How well test images find training images of their class, a row for each way of searching.
 
@@ -230,36 +189,20 @@ def retrieval(
     images = data.train_images[: spec.train_images]
     checks.whole("k", k, 1, len(images))
     pixels, dims = images[0].numel(), sorted({run.spec.latent_dim for run in runs})
-    ways: list[tuple[str, int, Run | None]] = [
-        *(("autoencoder", run.spec.latent_dim, run) for run in runs),
-        *(("PCA", d, None) for d in dims if d <= min(pixels, len(images))),
-        ("pixels", pixels, None),
-    ]
+    ways = [("autoencoder", run.spec.latent_dim, run) for run in runs]
+    ways += [("PCA", d, None) for d in dims if d <= min(pixels, len(images))]
+    ways += [("pixels", pixels, None)]
     question = {"table": "retrieval", "version": RETRIEVAL, "data": data.digest}
     question |= {"train_images": len(images), "queries": queries, "k": k}
-    rest = (spec.dataset, spec.train_images, k, queries)
-    asked = [
-        None
-        if _diverged(run)
-        else Asked(
-            {**question, "by": run.key if run else f"{by} {d}"}, (by, d, run, *rest), len(images)
-        )
-        for by, d, run in ways
-    ]
-    label = f"searching {len(ways)} indexes"
-    found = answers(asked, _retrieved, label, executor=executor, store=store)
-    nothing = dict.fromkeys(("precision", "milliseconds"), np.nan)
-    rows = [
-        {
-            "by": by,
-            "latent_dim": d,
-            "seed": run.spec.seed if run else 0,
-            "bytes": d if by == "pixels" else 4 * d,
-            **{name: (row or nothing)[name] for name in nothing},
-        }
-        for row, (by, d, run) in zip(found, ways, strict=True)
-    ]
-    return pd.DataFrame(rows)
+    asked, of = [], []
+    for by, d, run in ways:
+        seed, size = run.spec.seed if run else 0, d if by == "pixels" else 4 * d
+        of.append({"by": by, "latent_dim": d, "seed": seed, "bytes": size})
+        arguments = (by, d, run, spec.dataset, spec.train_images, k, queries)
+        key = {"by": run.key if run else f"{by} {d}"}
+        asked.append(Asked(question | key, arguments, len(images)))
+    found = answers(asked, _retrieved, f"searching {len(ways)} indexes", **where)
+    return frame(of, found, ["precision", "milliseconds"])
 
 
 def _pixels(images: Tensor) -> np.ndarray:
@@ -300,39 +243,19 @@ def _kept(
     started = time.perf_counter()
     after = nearest(points, max(ks), metric=metric)
     search_after = round(time.perf_counter() - started, 3)
-    preserved = _preserved(shown, points, ks) if metric == "L2" else [(np.nan, np.nan)] * len(ks)
+    kept_ranks = [(np.nan, np.nan)] * len(ks)
+    if metric == "L2":
+        kept_ranks = preserved(shown, points, ks, QUERIES)
     rows = []
-    for k, (trust, continuity) in zip(ks, preserved, strict=True):
+    for k, (trust, continuity) in zip(ks, kept_ranks, strict=True):
         kept = score(before, after, k)
         rates = [agreement(neighbors, labels, k) for neighbors in (before, after)]
-        by_label = [kept[labels == label] for label in range(data.classes)]
-        rows.append(
-            {
-                "k": k,
-                "score": kept.mean(),
-                "by_label": [one.mean() if len(one) else np.nan for one in by_label],
-                "before": rates[0].mean(),
-                "after": rates[1].mean(),
-                "difference": np.abs(rates[0] - rates[1]).sum(),
-                "trustworthiness": trust,
-                "continuity": continuity,
-            }
-        )
+        classes = [kept[labels == label] for label in range(data.classes)]
+        by_label = [of_class.mean() if len(of_class) else np.nan for of_class in classes]
+        difference = np.abs(rates[0] - rates[1]).sum()
+        measures = (k, kept.mean(), by_label, rates[0].mean(), rates[1].mean(), difference)
+        rows.append(dict(zip(MEASURES, (*measures, trust, continuity), strict=False)))
     return {"search_before": search_before, "search_after": search_after, "rows": rows}
-
-
-def _preserved(images: Tensor, points: np.ndarray, ks: Sequence[int]) -> list[tuple[float, float]]:
-    """Trustworthiness and continuity at each k, of the first images among all, by L2."""
-    measure, queries = distances_to(images, "L2"), min(QUERIES, len(images))
-    sums = np.where(2 * np.array(ks) < len(images), 0.0, np.nan)[:, None].repeat(2, 1)
-    for own in arange(queries).split(CHUNK):
-        before = ranks(measure(own).numpy(), own.numpy())
-        after = ranks(cdist(points[own.numpy()], points), own.numpy())
-        for number in np.flatnonzero(np.isfinite(sums[:, 0])):
-            both = ((before, after), (after, before))
-            parts = [trustworthiness(*pair, ks[number]) for pair in both]
-            sums[number] += np.array(parts) * len(own) / queries
-    return sums.tolist()
 
 
 def _retrieved(

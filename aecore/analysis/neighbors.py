@@ -6,6 +6,7 @@ import faiss
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from aecore import checks
@@ -121,6 +122,25 @@ def trustworthiness(before: np.ndarray, after: np.ndarray, k: int) -> float:
     checks.whole("k", k, 1, (images - 1) // 2)
     excess = np.maximum(before - k, 0)[after <= k].sum()
     return float(1 - 2 * excess / (queries * k * (2 * images - 3 * k - 1)))
+
+
+def preserved(
+    images: Tensor, points: np.ndarray, ks: Sequence[int], queries: int
+) -> list[tuple[float, float]]:
+    """Trustworthiness and continuity at each k, by L2, of the first `queries` images among all.
+
+    `images` are bytes (N, …), `points` (N, d) are their codes; NaN where it is not defined.
+    """
+    measure, queries = distances_to(images, "L2"), min(queries, len(images))
+    sums = np.where(2 * np.array(ks) < len(images), 0.0, np.nan)[:, None].repeat(2, 1)
+    for own in torch.arange(queries).split(CHUNK):
+        before = ranks(measure(own).numpy(), own.numpy())
+        after = ranks(cdist(points[own.numpy()], points), own.numpy())
+        for number in np.flatnonzero(np.isfinite(sums[:, 0])):
+            both = ((before, after), (after, before))
+            parts = [trustworthiness(*pair, ks[number]) for pair in both]
+            sums[number] += np.array(parts) * len(own) / queries
+    return sums.tolist()
 
 
 def fitting(ks: Sequence[int], images: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Generator, Tensor
 
 from aecore.data import as_floats, load
-from aecore.engine.measured import Asked, answers, frame
+from aecore.engine.measured import Asked, Where, answers, frame
 from aecore.engine.pool import seen
 from aecore.randomness import generator
 from aecore.runs import Run
-from aecore.store.entries import Store
 from aecore.store.sources import DATASETS, DataError
 
 NOVELTY = 1  # goes up whenever a change alters what these functions return
@@ -100,32 +99,23 @@ def image_errors(run: Run, images: Tensor) -> Tensor:
     return (run.reconstruct(images) - as_floats(images)).square().flatten(1).mean(1)
 
 
-def errors_by_kind(
-    runs: Sequence[Run],
-    count: int = 1000,
-    executor: Executor | None = None,
-    store: Store | None = None,
-) -> pd.DataFrame:
+def errors_by_kind(runs: Sequence[Run], count: int = 1000, **where: Unpack[Where]) -> pd.DataFrame:
     """The error of every run on every image of `strangers`, a row each.
 
     Columns, after those of `measured.frame`: `kind` and `mse`, the mean over pixels; NaN for a run
     that diverged.
     """
-    sets = dict.fromkeys(run.spec.dataset for run in runs)
-    names = {one: list(strangers(one, 1)) for one in sets}
-    kinds = [names[run.spec.dataset] for run in runs]
-    question = {"table": "novelty", "version": NOVELTY, "count": count}
-    asked = [
-        None
-        if run.diverged
-        else Asked({**question, "run": run.key, "kinds": k}, (run, count), count * len(k))
-        for run, k in zip(runs, kinds, strict=True)
-    ]
-    found = answers(asked, _errors, "showing strangers", executor=executor, store=store)
+    kinds = [list(strangers(run.spec.dataset, 1)) for run in runs]
+    question, asked = {"table": "novelty", "version": NOVELTY, "count": count}, []
+    for run, names in zip(runs, kinds, strict=True):
+        of = {"run": run.key, "kinds": names}
+        asked.append(Asked(question | of, (run, count), count * len(names)))
+    found = answers(asked, _errors, "showing strangers", **where)
     rows = []
-    for run, of, errors in zip(runs, kinds, found, strict=True):
-        none = [math.nan] * len(load(run.spec.dataset).test_images[:count])
-        rows.append([{"kind": k, "mse": e} for k in of for e in (errors or {}).get(k, none)])
+    for run, names, errors in zip(runs, kinds, found, strict=True):
+        unknown = dict.fromkeys(names, [math.nan] * len(load(run.spec.dataset).test_images[:count]))
+        every = errors or unknown
+        rows.append([{"kind": name, "mse": mse} for name in names for mse in every[name]])
     return frame(runs, rows, ["kind", "mse"])
 
 

@@ -2,8 +2,8 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,14 @@ from aecore import checks
 from aecore.analysis import neighbors
 from aecore.analysis.errors import principal_components
 from aecore.data import as_floats, load
-from aecore.engine.measured import Asked, answers
+from aecore.engine.measured import Asked, Where, answers
 from aecore.models import FAMILIES
 from aecore.runs import Run
-from aecore.store.entries import Store
 
 PROJECTIONS = 1  # goes up whenever a change alters what these functions return
 
 METHODS = ("t-SNE", "PCA", "code")
+MEASURES = ("agreement", "agreement_before", "silhouette")
 NEIGHBORS = 10
 
 
@@ -55,14 +55,8 @@ def tsne(values: np.ndarray, seed: int = 0) -> np.ndarray:
     By openTSNE from PCA's plane, with exact neighbors and the Barnes-Hut gradient, on one thread:
     a function of its arguments. The perplexity is 30, or a third of few points.
     """
-    perplexity = min(30.0, (len(values) - 1) / 3)
-    solver = TSNE(
-        perplexity=perplexity,
-        neighbors="exact",
-        negative_gradient_method="bh",
-        n_jobs=1,
-        random_state=seed,
-    )
+    exact = {"neighbors": "exact", "negative_gradient_method": "bh", "n_jobs": 1}
+    solver = TSNE(perplexity=min(30.0, (len(values) - 1) / 3), random_state=seed, **exact)
     return np.asarray(solver.fit(np.asarray(values, dtype=np.float64)))
 
 
@@ -81,10 +75,7 @@ def label_agreement(points: np.ndarray, labels: np.ndarray, k: int = NEIGHBORS) 
 
 
 def project(
-    ways: Sequence[tuple[Run | str, str]],
-    images: int = 2000,
-    executor: Executor | None = None,
-    store: Store | None = None,
+    ways: Sequence[tuple[Run | str, str]], images: int = 2000, **where: Unpack[Where]
 ) -> list[Projection]:
     """The first `images` test images by each way: a run, or a data set for its pixels, and method.
 
@@ -92,30 +83,25 @@ def project(
     that diverged has no codes: its points and measures are NaN. Raises `InvalidValue` for another
     method, "code" of anything else, or a code of one number.
     """
-    for of, method in ways:
+    asked, runs = [], [None if isinstance(of, str) else of for of, _ in ways]
+    for (of, method), run in zip(ways, runs, strict=True):
         checks.choice("method", method, METHODS)
-        d = None if isinstance(of, str) else of.spec.latent_dim
+        d = run and run.spec.latent_dim
         if d == 1 or (method == "code" and d != 2):
             must = "of a run with d = 2" if method == "code" else "of more than one number"
             raise checks.InvalidValue.of("method", method, must)
-    asked = [
-        None
-        if isinstance(of, Run) and of.diverged
-        else Asked(_question(of, method, images), (of, method, images), images)
-        for of, method in ways
-    ]
+        what = {"run": run.key} if run else {"data": load(of).digest}
+        question = {"table": "projection", "version": PROJECTIONS, "method": method} | what
+        asked.append(Asked(question | {"images": images}, (of, method, images), images))
     label = f"projecting {len(ways)} {'code' if len(ways) == 1 else 'codes'}"
-    found = answers(asked, _projected, label, executor=executor, store=store)
-    measures = ("agreement", "agreement_before", "silhouette")
-    return [
-        Projection(
-            None if isinstance(of, str) else of,
-            method,
-            _points(answer[0]) if answer else np.full((images, 2), np.nan, np.float32),
-            **(answer[1] if answer else dict.fromkeys(measures, np.nan)),
-        )
-        for (of, method), answer in zip(ways, found, strict=True)
-    ]
+    found = answers(asked, _projected, label, **where)
+    unknown = [np.full((images, 2), np.nan, "<f4").tobytes(), dict.fromkeys(MEASURES, np.nan)]
+    projections = []
+    for (_, method), run, answer in zip(ways, runs, found, strict=True):
+        content, measures = (base64.b64decode(answer[0]), answer[1]) if answer else unknown
+        points = np.frombuffer(content, "<f4").reshape(-1, 2)
+        projections.append(Projection(run, method, points, **measures))
+    return projections
 
 
 def every_way(dataset: str, runs: Sequence[Run]) -> list[tuple[Run | str, str]]:
@@ -149,12 +135,6 @@ def separation(projections: Mapping[str, Sequence[Projection]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _question(of: Run | str, method: str, images: int) -> dict[str, object]:
-    what = {"data": load(of).digest} if isinstance(of, str) else {"run": of.key}
-    question = {"table": "projection", "version": PROJECTIONS, "method": method, "images": images}
-    return question | what
-
-
 def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, float]]:
     """The points as base64 of little-endian float32, and what is measured of them."""
     data = load(of if isinstance(of, str) else of.spec.dataset)
@@ -166,16 +146,13 @@ def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, 
     elif method == "PCA":
         points = principal_components(values, 2).transform(values)
     k = min(NEIGHBORS, len(values) - 1)
-    measured = {
-        "agreement": label_agreement(points, labels, k),
-        "agreement_before": label_agreement(values, labels, k),
-        "silhouette": float(silhouette_score(points, labels)),
-    }
-    return base64.b64encode(points.astype("<f4").tobytes()).decode(), measured
-
-
-def _points(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 2)
+    measured = (
+        label_agreement(points, labels, k),
+        label_agreement(values, labels, k),
+        float(silhouette_score(points, labels)),
+    )
+    content = base64.b64encode(points.astype("<f4").tobytes()).decode()
+    return content, dict(zip(MEASURES, measured, strict=True))
 
 
 def panels(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from typing import Unpack
 
 import pandas as pd
 import torch
@@ -13,11 +13,10 @@ from aecore.analysis import latent
 from aecore.analysis.errors import mean_squared_error, principal_components
 from aecore.corruption import GaussianNoise, corrupt
 from aecore.data import as_floats, load, one_of_each
-from aecore.engine.measured import frame, of_runs
+from aecore.engine.measured import Where, frame, of_runs
 from aecore.models import FAMILIES, VariationalAutoencoder
 from aecore.randomness import generator
 from aecore.runs import Run
-from aecore.store.entries import Store
 
 REGULARITY = 1  # goes up whenever a change alters what these functions return
 
@@ -42,11 +41,7 @@ MEASURED = {
 
 
 def regularity(
-    runs: Sequence[Run],
-    steps: int = 10,
-    points: int = 100,
-    executor: Executor | None = None,
-    store: Store | None = None,
+    runs: Sequence[Run], steps: int = 10, points: int = 100, **where: Unpack[Where]
 ) -> pd.DataFrame:
     """Numbers for how regular the latent space of each run is, a row each.
 
@@ -58,7 +53,7 @@ def regularity(
     with d = 2. Pictures are drawn from N(0, I) for a variational autoencoder, from a normal
     distribution fitted to the codes for the others, or from the box around the centroids.
     """
-    how = {"unit": "models", "executor": executor, "store": store, "steps": steps, "points": points}
+    how = {"unit": "models", "steps": steps, "points": points, **where}
     found = of_runs("regularity", REGULARITY, measure, runs, "measuring models", **how)
     return frame(runs, found, list(MEASURED))
 
@@ -85,7 +80,7 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
     slopes = latent.jacobian_norms(run.decode, between)
     drawn = latent.sample_normal(codes, DRAWS, generator=generator(0, "normal"))
     if isinstance(run.model, VariationalAutoencoder):
-        drawn = torch.randn(drawn.shape, generator=generator(0, "normal"))
+        drawn = latent.sample_prior(*drawn.shape, generator=generator(0, "normal"))
     boxed = latent.sample_box(centers, DRAWS, generator=generator(0, "box"))
     real = as_floats(images[:DRAWS])
     moved = run.encode(corrupt(real, GaussianNoise(NOISE))) - codes[:DRAWS]

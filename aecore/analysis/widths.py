@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from aecore.analysis.errors import pca_errors, reconstruction_errors
+from aecore.analysis.errors import loss_curves, pca_errors, reconstruction_errors
 from aecore.data import Dataset, as_floats
 from aecore.runs import Run
 from aecore.spec import Spec
@@ -20,14 +20,9 @@ def tested(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 def histories(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Root mean squared error on held-out images: `network`, `epoch`, `rmse`, a row an epoch."""
-    rows = [
-        (name, row["epoch"], row["validation_loss"])
-        for name, group in runs.items()
-        for run in group
-        for row in run.history
-    ]
-    frame = pd.DataFrame(rows, columns=["network", "epoch", "mse"]).astype({"mse": float})
-    return frame.assign(rmse=np.sqrt(frame["mse"]))
+    frames = {name: loss_curves(group) for name, group in runs.items()}
+    curves = pd.concat(frames, names=["network"]).reset_index("network")
+    return curves.assign(rmse=np.sqrt(curves["validation_loss"].astype(float)))
 
 
 def pca_roots(data: Dataset, models: Mapping[str, Spec], train_images: int | None) -> pd.Series:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -15,6 +15,13 @@ from aecore.corruption import to_dict
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.spec import digest
 from aecore.store.entries import Store
+
+
+class Where(TypedDict, total=False):
+    """By which executor jobs are run and in which store results are kept, as for `runs.fit`."""
+
+    executor: Executor | None
+    store: Store | None
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,14 @@ class Asked:
         """The name of the answer in the store."""
         return digest(_plain(self.question))
 
+    @property
+    def pointless(self) -> bool:
+        """Whether it is asked of a run that diverged."""
+        return any(getattr(argument, "diverged", False) for argument in self.arguments)
+
 
 def answers(
-    asked: Sequence[Asked | None],
+    asked: Sequence[Asked],
     function: Callable[..., Any],
     label: str,
     unit: str = "images",
@@ -46,12 +58,12 @@ def answers(
     """The answer to each of `asked`: read from the store, or computed on all cores and stored.
 
     An answer is `function(*arguments)`, on one thread: numbers, texts, lists, dicts and NumPy
-    arrays (they come back as lists), with NaN where there is none. None is the answer to None.
-    `pool.seen(images)` within the function moves the progress on. Raises `StoreError` before
-    anything is computed.
+    arrays (they come back as lists), with NaN where there is none. None, and nothing computed, is
+    the answer of a run that diverged. `pool.seen(images)` within the function moves the progress
+    on. Raises `StoreError` before anything is computed.
     """
     store = store or Store()
-    wanted = {one.key: one for one in asked if one is not None}
+    wanted = {one.key: one for one in asked if not one.pointless}
     entries = {key: store.read("table", key) for key in wanted}
     # A document of another form, as the first versions stored a few, is as good as none.
     found = {k: e.document["answer"] for k, e in entries.items() if e and "answer" in e.document}
@@ -63,7 +75,7 @@ def answers(
             one = missing[number]
             store.write("table", one.key, {"question": _plain(one.question), "answer": answer}, {})
             found[one.key] = answer
-    return [None if one is None else _numbers(found[one.key]) for one in asked]
+    return [None if one.pointless else _numbers(found[one.key]) for one in asked]
 
 
 def of_runs(
@@ -78,30 +90,30 @@ def of_runs(
     store: Store | None = None,
     **settings: Any,
 ) -> list[Any]:
-    """`function(run, **settings)` of each of `runs`, as `answers` has it; None of a diverged one.
+    """`function(run, **settings)` of each of `runs`, as `answers` has it.
 
     The settings, corruptions among them, are part of the question.
     """
-    question, given = {"table": table, "version": version, **settings}, tuple(settings.values())
-    asked = [
-        None if run.diverged else Asked({**question, "run": run.key}, (run, *given), size(run))
-        for run in runs
-    ]
+    question = {"table": table, "version": version, **settings}
+    asked = [Asked({**question, "run": run.key}, (run, *settings.values()), size(run))
+             for run in runs]  # fmt: skip
     return answers(asked, function, label, unit, executor, store)
 
 
-def frame(runs: Sequence[Any], found: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
-    """A tidy table of what `of_runs` found: `key`, `architecture`, `latent_dim`, `seed`, `columns`.
+def frame(of: Sequence[Any], found: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
+    """A tidy table of `answers`: what each is of, a dict or a run, and the `columns` found.
 
-    What is found of a run is a dict or, for several rows, a list of them. A diverged run, of which
-    None is found, keeps a row, with NaN in all of `columns`.
+    Of a run these are `key`, `architecture`, `latent_dim` and `seed`. What is found is a dict or,
+    for several rows, a list of them; None, of a run that diverged, is a row of NaN.
     """
     rows = []
-    for run, answer in zip(runs, found, strict=True):
-        own = [run.key, run.spec.architecture, run.spec.latent_dim, run.spec.seed]
+    for one, answer in zip(of, found, strict=True):
+        own = one if isinstance(one, dict) else {"key": one.key} | {
+            name: getattr(one.spec, name) for name in ("architecture", "latent_dim", "seed")
+        }  # fmt: skip
         several = answer if isinstance(answer, list) else [answer or {}]
-        rows += [[*own, *(_numbers(row.get(name)) for name in columns)] for row in several]
-    return pd.DataFrame(rows, columns=["key", "architecture", "latent_dim", "seed", *columns])
+        rows += [own | {name: _numbers(row.get(name)) for name in columns} for row in several]
+    return pd.DataFrame(rows)
 
 
 def _job(function: Callable[..., Any], one: Asked, counter_path: Path | None = None) -> Any:
