@@ -14,7 +14,6 @@ from aecore.data import load
 from aecore.page import parameters as page
 from aecore.publish import batch, parameters
 from aecore.publish.parameters import Known
-from aecore.store import sources
 
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 PROFILES = CHECKOUT / "profiles.yaml"
@@ -46,10 +45,6 @@ def test_every_value_of_a_profile_passes(name):
         overrides = {key: value for key, value in shared.items() if key in known.defaults}
         parameters.checked(notebook.stem, known, {**overrides, **sections.get(notebook.stem, {})})
     assert set(shared) <= used
-
-
-def test_the_names_of_the_data_sets_are_those_that_can_be_loaded():
-    assert page.DATASETS == sources.DATASETS
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,24 @@
 """Figures of numbers against numbers: curves with bands over seeds, and tables as colors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from aecore.page.style import COLORS, DASHES, GRAY, area, band, figure_of, line_of, panels_of, scale
+from aecore.page.style import (
+    COLORS,
+    DASHES,
+    GRAY,
+    area,
+    band,
+    curve,
+    figure_of,
+    line_of,
+    panels_of,
+    scale,
+)  # fmt: skip
 
 History = Sequence[Mapping[str, float | None]]  # a row an epoch, as in `Run.history`
 
@@ -29,9 +40,10 @@ def bands(
     ordered = by == "latent_dim"
     figure = figure_of(legend={"title": "latent dimension"} if ordered else {})
     groups = list(frame.groupby(by, sort=False))
-    lines = [{"color": c} for c in scale(len(groups))] if ordered else map(line_of, range(10**6))
-    for (value, rows), line in zip(groups, lines, strict=False):
-        band(figure, rows, x, y, str(value) if labels is None else labels[value], line)
+    colors = [{"color": color} for color in scale(len(groups))]
+    for number, (value, rows) in enumerate(groups):
+        label = str(value) if labels is None else labels[value]
+        band(figure, rows, x, y, label, colors[number] if ordered else line_of(number))
     figure.update_xaxes(title=x_title or x.replace("_", " "))
     if x == "latent_dim":
         _ticks(figure, "latent dimension d", frame[x])
@@ -44,14 +56,7 @@ def error_by_dimension(errors: pd.DataFrame, pca: pd.DataFrame) -> go.Figure:
     Both frames have columns `latent_dim` and `mse`.
     """
     figure = bands(errors.assign(by="autoencoder"), "latent_dim", "mse", "by", "test MSE")
-    figure.add_scatter(
-        x=pca["latent_dim"],
-        y=pca["mse"],
-        name="PCA",
-        mode="lines+markers",
-        line={"color": COLORS[1], "dash": "dash"},
-        hovertemplate="%{x}: %{y:.4f}<extra>PCA</extra>",
-    )
+    curve(figure, pca["latent_dim"], pca["mse"], "PCA", {"color": COLORS[1], "dash": "dash"})
     _ticks(figure, "latent dimension d", [*errors["latent_dim"], *pca["latent_dim"]])
     return figure.update_yaxes(rangemode="tozero")
 
@@ -85,30 +90,27 @@ def step_lengths(moved: Mapping[str, Any]) -> go.Figure:
     """How far each step of a path moves the picture, a curve for each named path (steps - 1,)."""
     figure = figure_of(height=340)
     for number, (label, lengths) in enumerate(moved.items()):
-        steps, heights = np.arange(1, len(lengths) + 1), np.asarray(lengths)
-        figure.add_scatter(
-            x=steps, y=heights, name=label, mode="lines+markers", line=line_of(number)
-        )
+        curve(figure, np.arange(1, len(lengths) + 1), lengths, label, line_of(number))
     figure.update_xaxes(title="step", dtick=1)
     return figure.update_yaxes(title="RMS change of a pixel", rangemode="tozero")
 
 
 def losses(
-    histories: Mapping[str, Sequence[History]],
-    columns: Mapping[str, Callable[[Mapping[str, float | None]], float | None] | str],
-    title: str,
+    histories: Mapping[str, Sequence[History]], columns: Mapping[str, str], title: str
 ) -> go.Figure:
     """Losses by epoch: a band over the histories for each name of both mappings.
 
-    `columns` maps what a curve shows to the column of the history, or a function of its row.
+    `columns` maps what a curve shows to the column of the history, or a term of such as pandas
+    evaluates. A curve without a single value is left out.
     """
-    rows = []
+    parts = []
     for name, group in histories.items():
-        for part, column in columns.items():
-            value = column if callable(column) else (lambda row, of=column: row.get(of))
-            label = ", ".join(filter(None, (name, part)))
-            rows += [(label, row["epoch"], value(row)) for history in group for row in history]
-    frame = pd.DataFrame(rows, columns=["curve", "epoch", "loss"]).astype({"loss": float})
+        for history in group:
+            rows = pd.DataFrame(history).astype(float)
+            for part, column in columns.items():
+                label = ", ".join(filter(None, (name, part)))
+                parts.append(rows[["epoch"]].assign(curve=label, loss=rows.eval(column)))
+    frame = pd.concat(parts)
     known = frame.groupby("curve")["loss"].transform("count") > 0
     return bands(frame[known], "epoch", "loss", "curve", title).update_yaxes(rangemode="tozero")
 
@@ -128,15 +130,10 @@ def training_losses(histories: Mapping[str, Sequence[History]]) -> go.Figure:
 
 def loss_terms(histories: Sequence[History]) -> go.Figure:
     """The two terms of a variational autoencoder's loss by epoch, a band over the histories."""
-
-    def rest(part: str) -> Callable[[Mapping[str, float | None]], float | None]:
-        return lambda row: (
-            None if row[f"{part}_loss"] is None else row[f"{part}_loss"] - row[f"{part}_kl"]
-        )
-
     columns = {}
     for part in ("train", "validation"):
-        columns |= {f"squared error, {part}": rest(part), f"KL, {part}": f"{part}_kl"}
+        columns[f"squared error, {part}"] = f"{part}_loss - {part}_kl"
+        columns[f"KL, {part}"] = f"{part}_kl"
     return losses({"": histories}, columns, "loss of an image")
 
 
@@ -149,9 +146,8 @@ def errors_by_labels(accuracies: pd.DataFrame) -> go.Figure:
     figure = bands(wrong, "labels", "wrong", "method", "test images that are wrong")
     _ticks(figure, "labels", wrong["labels"], "{:,}")
     ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
-    return figure.update_yaxes(
-        type="log", tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks]
-    )
+    names = [f"{tick:.0%}" for tick in ticks]
+    return figure.update_yaxes(type="log", tickvals=ticks, ticktext=names)
 
 
 def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:
@@ -162,23 +158,15 @@ def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:
     """
     titles = [*columns.values()]
     figure = panels_of(1, len(columns), 460, subplot_titles=titles, shared_yaxes=True)
-    numbers = {model: n for n, model in enumerate(dict.fromkeys(kept["model"]))}
-    for n, column in enumerate(columns):
+    lines = {model: line_of(n) for n, model in enumerate(dict.fromkeys(kept["model"]))}
+    for n, column in enumerate(columns, 1):
         rows = kept.dropna(subset=column)
-        for (model, metric), curve in rows.groupby(["model", "metric"], sort=False):
-            values, line = curve.groupby("k")[column].mean(), line_of(numbers[model])
-            figure.add_scatter(
-                x=values.index,
-                y=values,
-                name=model,
-                legendgroup=model,
-                showlegend=n == 0 and metric == "L2",
-                mode="lines+markers",
-                line=line if metric == "L2" else {**line, "dash": DASHES[2]},
-                hovertemplate="k = %{x}: %{y:.4f}<extra>" + f"{model}, {metric}</extra>",
-                row=1,
-                col=n + 1,
-            )
+        for (model, metric), group in rows.groupby(["model", "metric"], sort=False):
+            values, first = group.groupby("k")[column].mean(), n == 1 and metric == "L2"
+            line = lines[model] if metric == "L2" else lines[model] | {"dash": DASHES[2]}
+            hover = "k = %{x}: %{y:.4f}<extra>" + f"{model}, {metric}</extra>"
+            place = {"row": 1, "col": n, "legendgroup": model, "showlegend": first}
+            curve(figure, values.index, values, model, line, hovertemplate=hover, **place)
     _ticks(figure, "k", kept["k"])
     return figure.update_layout(legend={"y": 1.1}, margin={"t": 110})
 
@@ -207,15 +195,10 @@ def _colors(values: pd.DataFrame, title: str, height: int, digits: int) -> go.Fi
     def names(labels: Any) -> list[str]:
         return [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
 
-    figure = figure_of(height)
-    figure.add_heatmap(
-        x=names(values.columns),
-        y=names(values.index),
-        z=values.to_numpy(dtype=np.float32),
-        colorscale="Viridis",
-        colorbar={"title": {"text": title, "side": "right"}, "thickness": 12},
-        hovertemplate=f"%{{y}}, %{{x}}: %{{z:.{digits}f}}<extra></extra>",
-    )
+    figure, hover = figure_of(height), f"%{{y}}, %{{x}}: %{{z:.{digits}f}}<extra></extra>"
+    bar = {"title": {"text": title, "side": "right"}, "thickness": 12}
+    table = {"x": names(values.columns), "y": names(values.index), "z": values.to_numpy("float32")}
+    figure.add_heatmap(**table, colorscale="Viridis", colorbar=bar, hovertemplate=hover)
     figure.update_xaxes(type="category", showgrid=False)
     return figure.update_yaxes(type="category", showgrid=False)
 
@@ -224,18 +207,11 @@ def error_distributions(errors: pd.DataFrame, threshold: float) -> go.Figure:
     """The distribution of `mse` for each `kind` of image, on a logarithmic axis, with a line."""
     kinds = list(dict.fromkeys(errors["kind"]))
     figure = figure_of(height=100 + 46 * len(kinds), showlegend=False)
+    half = {"orientation": "h", "side": "positive", "width": 1.7, "spanmode": "hard"}
     for number, kind in reversed(list(enumerate(kinds))):
-        figure.add_violin(
-            x=np.log10(errors.loc[errors["kind"] == kind, "mse"].to_numpy().clip(1e-6)),
-            name=kind,
-            orientation="h",
-            side="positive",
-            width=1.7,
-            points=False,
-            spanmode="hard",
-            line={"width": 1.5, "color": line_of(number)["color"]},
-            hoverinfo="skip",
-        )
+        values = np.log10(errors.loc[errors["kind"] == kind, "mse"].to_numpy().clip(1e-6))
+        line = {"width": 1.5, "color": line_of(number)["color"]}
+        figure.add_violin(x=values, name=kind, line=line, points=False, hoverinfo="skip", **half)
     ticks = [exponent + np.log10(digit) for exponent in range(-6, 1) for digit in (1, 3)]
     names = [f"{10**tick:.1g}" for tick in ticks]
     figure.update_xaxes(title="reconstruction error (MSE)", tickvals=ticks, ticktext=names)
@@ -252,32 +228,19 @@ def loss_by_hyperparameter(
     rows = (len(fields) + 1) // 2
     spacing = {"shared_yaxes": True, "vertical_spacing": 0.2 if rows > 1 else 0}
     figure = panels_of(rows, 2, 80 + 260 * rows, **spacing)
+    hover = "trial %{text}: %{x:.3g}, loss %{y:.4f}<extra></extra>"
+    dots = {"mode": "markers", "marker": {"color": COLORS[0], "opacity": 0.7}}
+    dots |= {"text": trials["trial"], "hovertemplate": hover}
     for number, field in enumerate(fields):
-        place = {"row": number // 2 + 1, "col": number % 2 + 1, "showlegend": number == 0}
-        figure.add_scatter(
-            x=trials[field],
-            y=trials["validation_loss"],
-            name="trial",
-            mode="markers",
-            marker={"color": COLORS[0], "opacity": 0.7},
-            text=[f"trial {trial}" for trial in trials["trial"]],
-            hovertemplate="%{text}: %{x:.3g}, loss %{y:.4f}<extra></extra>",
-            legendgroup="trial",
-            **place,
-        )
+        place = {"row": number // 2 + 1, "col": number % 2 + 1}
+        legend = {**place, "showlegend": number == 0}
+        loss = {"x": trials[field], "y": trials["validation_loss"], "name": "trial"}
+        figure.add_scatter(**loss, **dots, **legend, legendgroup="trial")
         if trends is not None:
-            figure.add_scatter(
-                x=trends[field]["x"],
-                y=trends[field]["y"],
-                name="median of a quarter of the trials",
-                mode="lines+markers",
-                line={"color": COLORS[1], "width": 3},
-                legendgroup="trend",
-                **place,
-            )
+            x, y, name = trends[field]["x"], trends[field]["y"], "median of a quarter of the trials"
+            curve(figure, x, y, name, {"color": COLORS[1], "width": 3}, **legend, legendgroup="t")
         kind = "log" if field in logarithmic else "linear"
-        title = field.replace("_", " ")
-        figure.update_xaxes(title=title, type=kind, row=place["row"], col=place["col"])
+        figure.update_xaxes(title=field.replace("_", " "), type=kind, **place)
     return figure.update_yaxes(title="validation MSE", col=1)
 
 
@@ -288,25 +251,20 @@ def parallel_coordinates(
     finished = trials.dropna(subset="validation_loss")
     dimensions = []
     for field in (*fields, "validation_loss"):
-        dimension = {"label": field.replace("_", " "), "values": finished[field]}
-        if not pd.api.types.is_numeric_dtype(finished[field]):
-            names = sorted(set(finished[field]))
-            places = finished[field].map(names.index)
-            dimension |= {"values": places, "tickvals": [*range(len(names))], "ticktext": names}
-        if field in logarithmic:
-            values = np.log10(finished[field].astype(float))
-            ticks = np.linspace(values.min(), values.max(), 5)
-            names = [f"{10**tick:.1e}" for tick in ticks]
-            dimension |= {"values": values, "tickvals": ticks, "ticktext": names}
-        dimensions.append(dimension)
+        values, ticks = finished[field], {}
+        if not pd.api.types.is_numeric_dtype(values):
+            names = sorted(set(values))
+            values, ticks = values.map(names.index), {"tickvals": [*range(len(names))]}
+            ticks["ticktext"] = names
+        elif field in logarithmic:
+            values = np.log10(values.astype(float))
+            ticks = {"tickvals": np.linspace(values.min(), values.max(), 5)}
+            ticks["ticktext"] = [f"{10**tick:.1e}" for tick in ticks["tickvals"]]
+        dimensions.append({"label": field.replace("_", " "), "values": values, **ticks})
     colors = [[0, COLORS[0]], [1, COLORS[1]]]
+    line = {"color": finished["validation_loss"].to_numpy(), "colorscale": colors}
     figure = figure_of(height=420, margin={"l": 60, "r": 60, "t": 60, "b": 30})
-    figure.add_parcoords(
-        dimensions=dimensions,
-        line={"color": finished["validation_loss"].to_numpy(), "colorscale": colors},
-        labelfont={"size": 13},
-    )
-    return figure
+    return figure.add_parcoords(dimensions=dimensions, line=line, labelfont={"size": 13})
 
 
 def fold_agreement(split: Sequence[float], folds: np.ndarray) -> go.Figure:
@@ -315,19 +273,10 @@ def fold_agreement(split: Sequence[float], folds: np.ndarray) -> go.Figure:
     ends = [float(np.nanmin([*split, *folds.flat])), float(np.nanmax([*split, *folds.flat]))]
     diagonal = {"color": GRAY, "dash": "dot"}
     figure.add_scatter(x=ends, y=ends, mode="lines", line=diagonal, hoverinfo="skip")
-    figure.add_scatter(
-        x=split,
-        y=mean,
-        mode="markers",
-        marker={"color": COLORS[0], "size": 8},
-        error_y={
-            "array": folds.max(1) - mean,
-            "arrayminus": mean - folds.min(1),
-            "color": COLORS[0],
-        },
-        text=[f"trial {number}" for number in range(len(mean))],
-        hovertemplate="%{text}: split %{x:.4f}, folds %{y:.4f}<extra></extra>",
-    )
+    bars = {"array": folds.max(1) - mean, "arrayminus": mean - folds.min(1), "color": COLORS[0]}
+    hover = "trial %{pointNumber}: split %{x:.4f}, folds %{y:.4f}<extra></extra>"
+    dots = {"mode": "markers", "marker": {"color": COLORS[0], "size": 8}, "hovertemplate": hover}
+    figure.add_scatter(x=split, y=mean, error_y=bars, **dots)
     figure.update_xaxes(title="validation MSE, single split")
     return figure.update_yaxes(title="validation MSE, mean of the folds")
 
@@ -342,15 +291,10 @@ def search_progress(progress: Mapping[str, pd.DataFrame], luck: pd.DataFrame) ->
     at, low, high = (shown[name].to_numpy() for name in ("images", "low", "high"))
     area(figure, at, low, high, COLORS[0], name="random, in another order")
     for number, (sampler, rows) in enumerate(progress.items()):
-        figure.add_scatter(
-            x=rows["images"],
-            y=rows["best"],
-            name=sampler,
-            mode="lines+markers",
-            line={**line_of(number), "shape": "hv"},
-            marker={"size": 5},
-            hovertemplate="%{x:,} images: %{y:.4f}<extra>" + sampler + "</extra>",
-        )
+        stairs = line_of(number) | {"shape": "hv"}
+        hover = "%{x:,} images: %{y:.4f}<extra>" + sampler + "</extra>"
+        options = {"marker": {"size": 5}, "hovertemplate": hover}
+        curve(figure, rows["images"], rows["best"], sampler, stairs, **options)
     figure.update_xaxes(title="training images seen", rangemode="tozero")
     return figure.update_yaxes(title="best validation MSE so far")
 

