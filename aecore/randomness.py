@@ -22,14 +22,9 @@ def permutation(n: int, *, generator: Generator) -> Tensor:
     return torch.randperm(n, generator=generator, device=generator.device)
 
 
-def key(seed: int, purpose: str, epoch: int = 0, step: int = 0) -> int:
-    """63 bits for one purpose at one step of one run: a hash, as in `generator`."""
-    return _hash(f"{seed}/{purpose}/{epoch}/{step}", 8) >> 1
-
-
-def mixed(key: int, number: int) -> int:
-    """Another 63-bit key, of `key` and a number."""
-    return _hash(f"{key}/{number}", 8) >> 1
+def key(*parts: int | str) -> int:
+    """63 bits for seed, purpose, epoch and step, or for a key and a number: a hash of them all."""
+    return _hash("/".join(map(str, parts)), 8) >> 1
 
 
 def _hash(name: str, size: int) -> int:

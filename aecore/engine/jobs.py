@@ -95,11 +95,9 @@ def train_job(
             if encoder is not None:
                 images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))
-            makings = {
-                key: _Making(key, spec, data, device, store, lease)
-                for key, spec in keyed.items()
-                if entries[key] is None
-            }
+            missing = {key: spec for key, spec in keyed.items() if entries[key] is None}
+            how = (data, device, store, lease)
+            makings = {key: _Making(key, spec, *how) for key, spec in missing.items()}
             left = sum(making.training.images_left for making in makings.values())
             counter.add(sum(map(images_of, specs)) - left)
             while makings:
@@ -163,9 +161,7 @@ class _Making:
         }
         arrays = training.result()
         self.store.write("run", self.key, document, arrays)
-        self.store.drop_checkpoint(
-            self.key
-        )  # with the run stored nobody needs it, whoever wrote it
+        self.store.drop_checkpoint(self.key)  # nobody needs it, whoever wrote it
         return Entry(document, arrays)
 
 
@@ -176,11 +172,8 @@ def groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
     stacks: dict[object, list[Spec]] = {}
     for spec in specs:
         stacks.setdefault(stack_shape(spec) or spec, []).append(spec)
-    return [
-        group[first : first + STACKED]
-        for group in stacks.values()
-        for first in range(0, len(group), STACKED)
-    ]
+    parts = [(group, n) for group in stacks.values() for n in range(0, len(group), STACKED)]
+    return [group[n : n + STACKED] for group, n in parts]
 
 
 def images_of(spec: Spec) -> int:
@@ -211,10 +204,8 @@ def checkpoint(training: Training) -> tuple[dict[str, Any], Arrays]:
     arrays = {f"model.{name}": value for name, value in training.model.state_dict().items()}
     arrays |= {f"best.{name}": value for name, value in (training.best or {}).items()}
     for number, state in training.optimizer.state_dict()["state"].items():
-        tensors = {
-            name: torch.as_tensor(value) for name, value in state.items() if value is not None
-        }
-        arrays |= {f"optimizer.{number}.{name}": value for name, value in tensors.items()}
+        known = {name: torch.as_tensor(v) for name, v in state.items() if v is not None}
+        arrays |= {f"optimizer.{number}.{name}": value for name, value in known.items()}
     copies = {name: value.cpu().contiguous().numpy() for name, value in arrays.items()}
     return {"history": training.history}, copies
 
@@ -227,9 +218,8 @@ def restore(training: Training, document: dict[str, Any], arrays: Arrays) -> Non
         parts[part][rest] = torch.from_numpy(value.copy())
     training.history = [dict(row) for row in document["history"]]
     training.model.load_state_dict(parts["model"])
-    training.best = {
-        name: value.to(training.device) for name, value in parts["best"].items()
-    } or None
+    best = {name: value.to(training.device) for name, value in parts["best"].items()}
+    training.best = best or None
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["optimizer"].items():
         number, _, field = name.partition(".")

@@ -160,7 +160,6 @@ def resolve_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise InvalidValue.of(
-            "device", name, "auto, cpu or a device that torch sees here"
-        ) from None
+        allowed = "auto, cpu or a device that torch sees here"
+        raise InvalidValue.of("device", name, allowed) from None
     return device

@@ -79,18 +79,13 @@ class Stack(Training):
         """Each network's own dropout, in one pass."""
         drops = [training.dropout(step) for training in self.trainings]
         rates = [training.spec.dropout for training in self.trainings]
-        return (
-            StackedDropout(rates, [getattr(d, "key", 0) for d in drops])
-            if any(rates)
-            else models.keep
-        )
+        keys = [getattr(drop, "key", 0) for drop in drops]
+        return StackedDropout(rates, keys) if any(rates) else models.keep
 
     def set_learning_rate(self, step: int, steps: int) -> None:
         """Give each network the rate of this step of its own epoch."""
-        ages = [len(training.history) * steps + step for training in self.trainings]
-        rates = [
-            learning_rate(t.spec, age, steps) for t, age in zip(self.trainings, ages, strict=True)
-        ]
+        rates = [learning_rate(training.spec, len(training.history) * steps + step, steps)
+                 for training in self.trainings]  # fmt: skip
         self.optimizer.rates = torch.tensor(rates, device=self.device)[:, None]
 
     def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
@@ -164,9 +159,8 @@ class StackedOptimizer:
         """Give each training its weights and its optimizer's state."""
         kept = {name: self._split(v) for name, v in self.state.items() if name != "step"}
         for m, training in enumerate(self.trainings):
-            for n, (own, whole) in enumerate(
-                zip(training.parameters, self._split(self.weights), strict=True)
-            ):
+            pairs = zip(training.parameters, self._split(self.weights), strict=True)
+            for n, (own, whole) in enumerate(pairs):
                 own.data.copy_(_cut(whole[m], own.shape))
                 state = training.optimizer.state[own]
                 for name, parts in kept.items():
@@ -206,10 +200,8 @@ def update(
 ) -> None:
     """Change `weight` (M, …) and `state` in place by one step along `grad` (M, …).
 
-    The formulas and the names of what is kept are those of `torch.optim`, so that a network can go
-    from one to the other between two steps.
-
-    `rate`, `weight_decay` and `momentum` are (M, 1, …). `state` is empty before the first step.
+    Formulas and names are those of `torch.optim`, so that a network can go from one to the other
+    between two steps. `rate`, `weight_decay` and `momentum` are (M, 1, …); `state` begins empty.
     """
 
     def kept(name: str) -> Tensor:
@@ -256,41 +248,24 @@ class StackedLinear(nn.Module):
         return y.transpose(0, 1).flatten(1)
 
 
-class StackedConv2d(nn.Module):
-    """M convolutions: images (N, M·C_in, H, W) to (N, M·C_out, h, w)."""
+class StackedConv(nn.Module):
+    """M convolutions, or M transposed ones: images (N, M·C_in, …) to (N, M·C_out, …)."""
 
-    def __init__(self, layers: Sequence[nn.Conv2d]) -> None:
+    def __init__(self, layers: Sequence[nn.Conv2d | nn.ConvTranspose2d]) -> None:
         super().__init__()
         self.weight, self.bias = _together(layers, "weight"), _together(layers, "bias")
-        self.settings = {"stride": layers[0].stride, "padding": layers[0].padding}
+        first, transposed = layers[0], isinstance(layers[0], nn.ConvTranspose2d)
+        self.convolve = F.conv_transpose2d if transposed else F.conv2d
+        self.settings = {"stride": first.stride, "padding": first.padding, "groups": len(layers)}
+        if transposed:
+            self.settings["output_padding"] = first.output_padding
 
     def forward(self, x: Tensor) -> Tensor:
         """One convolution in as many groups as there are networks."""
-        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
-        return F.conv2d(x, weight, bias, groups=len(self.weight), **self.settings)
+        return self.convolve(x, self.weight.flatten(0, 1), self.bias.flatten(), **self.settings)
 
 
-class StackedConvTranspose2d(nn.Module):
-    """M transposed convolutions: images (N, M·C_in, h, w) to (N, M·C_out, H, W)."""
-
-    def __init__(self, layers: Sequence[nn.ConvTranspose2d]) -> None:
-        super().__init__()
-        self.weight, self.bias = _together(layers, "weight"), _together(layers, "bias")
-        self.settings = {
-            name: getattr(layers[0], name) for name in ("stride", "padding", "output_padding")
-        }
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One transposed convolution in as many groups as there are networks."""
-        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
-        return F.conv_transpose2d(x, weight, bias, groups=len(self.weight), **self.settings)
-
-
-KINDS = {
-    nn.Linear: StackedLinear,
-    nn.Conv2d: StackedConv2d,
-    nn.ConvTranspose2d: StackedConvTranspose2d,
-}
+KINDS = {nn.Linear: StackedLinear, nn.Conv2d: StackedConv, nn.ConvTranspose2d: StackedConv}
 
 
 class StackedDropout:
@@ -303,7 +278,7 @@ class StackedDropout:
         self.layer += 1
         own = h.unflatten(1, (len(self.rates), -1))  # (N, M, F) or (N, M, C, H, W)
         rows = own.detach().movedim(2, -1)  # (N, M, F) or (N, M, H, W, C)
-        keys = [randomness.mixed(key, self.layer) for key in self.keys]
+        keys = [randomness.key(key, self.layer) for key in self.keys]
         masks = keep_masks((len(rows), *rows.shape[2:]), self.rates, keys, h.device)  # (M, N, …)
         return (own * masks.transpose(0, 1).movedim(-1, 2)).flatten(1, 2)
 

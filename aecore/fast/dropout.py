@@ -31,7 +31,7 @@ class Dropout:
 
     def __call__(self, h: Tensor) -> Tensor:
         self.layer += 1
-        return Dropped.apply(h, self.rate, randomness.mixed(self.key, self.layer))
+        return Dropped.apply(h, self.rate, randomness.key(self.key, self.layer))
 
 
 class Dropped(torch.autograd.Function):
@@ -70,17 +70,12 @@ def keep_masks(
     `shape` is that of units as they are counted, (N, F) or (N, H, W, C).
     """
 
-    def aligned(values: list[float], kind: torch.dtype) -> Tensor:
+    def aligned(values: list[float], kind: torch.dtype = torch.int32) -> Tensor:
         return torch.tensor(values, dtype=kind, device=device).view(-1, *[1] * len(shape))
 
-    low, high, least = (
-        aligned([_signed(value) for value in values], torch.int32)
-        for values in (
-            [key & 0xFFFFFFFF for key in keys],
-            [key >> 32 for key in keys],
-            [threshold(rate) ^ 2**31 for rate in rates],
-        )
-    )
+    low = aligned([_signed(key & 0xFFFFFFFF) for key in keys])
+    high = aligned([_signed(key >> 32) for key in keys])
+    least = aligned([_signed(threshold(rate) ^ 2**31) for rate in rates])
     index = torch.arange(math.prod(shape), dtype=torch.int32, device=device).view(*shape)
     kept = hashed(index, low, high).bitwise_xor_(-(2**31)) >= least  # compared without sign
     return kept * aligned([1 / (1 - rate) for rate in rates], torch.float32)

@@ -34,14 +34,11 @@ def _text(pattern: str, allowed: str) -> checks.Check:
     return check
 
 
+OF_DATA = f"one of {', '.join(DATASETS)}, or the path of an .npz file"
+OF_TORCH = "auto, or a device of torch such as cpu, cuda or cuda:0"
 KINDS = {
-    "a data set": _text(
-        rf"{'|'.join(DATASETS)}|.*\.npz",
-        f"one of {', '.join(DATASETS)}, or the path of an .npz file",
-    ),
-    "a device": _text(
-        r"(auto|cpu|cuda)(:\d+)?", "auto, or a device of torch such as cpu, cuda or cuda:0"
-    ),
+    "a data set": _text(rf"{'|'.join(DATASETS)}|.*\.npz", OF_DATA),
+    "a device": _text(r"(auto|cpu|cuda)(:\d+)?", OF_TORCH),
     "a network": lambda name, value: parse_network(name, value),
     "a folder": writable_folder,
     "a class": partial(checks.whole, low=0),
