@@ -31,11 +31,12 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_sessionfinish(session):
-    """Write the outcomes of this run over those of earlier ones."""
+    """Write the outcomes of this run, over those of earlier ones if it is of some tests only."""
     if found := session.config.stash.get(OUTCOMES, {}):
         for row in found.values():  # without a trial nothing was kept, and nothing broken
             row["kept"] = row["kept"] if row["trials"] else None
-        before = json.loads(FAULTS.read_text()) if FAULTS.exists() else {}
+        whole = session.config.args == session.config.getini("testpaths")
+        before = {} if whole or not FAULTS.exists() else json.loads(FAULTS.read_text())
         FAULTS.parent.mkdir(exist_ok=True)
         FAULTS.write_text(json.dumps(before | found, indent=1))
 

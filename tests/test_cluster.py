@@ -166,7 +166,7 @@ def test_a_scheduler_that_dies_costs_a_second_call(tiny, tmp_path, dask, record_
 
 def test_a_worker_with_another_package_is_refused(tiny, tmp_path, dask):
     shutil.copytree(CHECKOUT / "aecore", tmp_path / "other" / "aecore")
-    (tmp_path / "other" / "aecore" / "more.py").write_text("")
+    (tmp_path / "other" / "aecore" / "store" / "more.py").write_text("")
     dask.start_worker(PYTHONPATH=str(tmp_path / "other"))
     running = program(tiny, tmp_path / "home", dask.address, 1, 1)
     _, said = running.communicate(timeout=120)

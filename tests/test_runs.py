@@ -147,7 +147,7 @@ from aecore.spec import Spec
 from aecore.store.entries import Store
 
 data, root = sys.argv[1:]
-fit([Spec(dataset=data, epochs=500, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
+fit([Spec(dataset=data, epochs=250, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
     store=Store(Path(root), layers=()))
 """
 
@@ -172,7 +172,7 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     script.write_text(SCRIPT)
     process = start(tiny, root, script)
     deadline = time.monotonic() + 60
-    while not list(root.glob("checkpoints/*.safetensors")):
+    while not list(root.glob("checkpoints/[!.]*.safetensors")):
         assert process.poll() is None
         assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.05)
@@ -182,7 +182,7 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     if ending == signal.SIGINT:
         assert "stopped: 0 of 2 models are stored" in said
     assert not list(root.glob("runs/*/*/run.json"))
-    base = Spec(dataset=tiny, epochs=500, batch_size=30, dropout=0.2)
+    base = Spec(dataset=tiny, epochs=250, batch_size=30, dropout=0.2)
     specs, store = [base.replace(latent_dim=d) for d in (1, 2)], Store(root, layers=())
     saved = [store.read_checkpoint(run_key(spec)) for spec in specs]
     assert any(entry and len(entry.document["history"]) > 0 for entry in saved)
@@ -190,7 +190,7 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     whole = fit(specs, store=Store(tmp_path / "whole", layers=()))
     assert [bits(run) for run in resumed] == [bits(run) for run in whole]
     assert [run.history for run in resumed] == [run.history for run in whole]
-    assert not list(root.glob("checkpoints/*.safetensors"))
+    assert not list(root.glob("checkpoints/[!.]*.safetensors"))
 
 
 def test_a_head_is_trained_on_the_codes_of_its_frozen_encoder(tiny, store):
@@ -223,7 +223,7 @@ def test_workers_end_with_their_parent(tiny, tmp_path, record_property):
     script.write_text(SCRIPT)
     process = start(tiny, root, script)
     deadline = time.monotonic() + 60
-    while not list(root.glob("checkpoints/*.safetensors")):
+    while not list(root.glob("checkpoints/[!.]*.safetensors")):
         assert process.poll() is None
         assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.05)

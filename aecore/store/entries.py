@@ -81,7 +81,7 @@ class Store:
         Raises `StoreError` if the folder can't be written or the disk is full.
         """
         folder = _folder(self.root, kind, key)
-        if folder.exists():
+        if self.read(kind, key) is not None:
             return
         files = {f"{kind}.json": _json({"digest": _digest(document, arrays), "document": document})}
         if arrays:
