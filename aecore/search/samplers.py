@@ -41,7 +41,8 @@ class Uniform:
     high: float = field(MISSING, checks.real)
 
     def __post_init__(self) -> None:
-        _check(self)
+        checks.check_fields(self)
+        checks.real("high", self.high, self.low)
 
     def draw(self, random: np.random.Generator) -> float:
         """One value."""
@@ -49,14 +50,10 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(Uniform):
     """A positive number whose logarithm is uniform in [log low, log high]."""
 
     low: float = field(MISSING, checks.real, above=0)
-    high: float = field(MISSING, checks.real)
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     def draw(self, random: np.random.Generator) -> float:
         """One value."""
@@ -65,14 +62,11 @@ class LogUniform:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Uniform):
     """A whole number uniform in low, low + 1, …, high."""
 
     low: int = field(MISSING, checks.whole)
     high: int = field(MISSING, checks.whole)
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     def draw(self, random: np.random.Generator) -> int:
         """One value."""
@@ -99,27 +93,18 @@ class Choice:
         return self.values[int(random.choice(len(self.values), p=weights / weights.sum()))]
 
 
-Prior = Uniform | LogUniform | Whole | Choice
-
-
-def _check(prior: Uniform | LogUniform | Whole) -> None:
-    checks.check_fields(prior)
-    checks.real("high", prior.high, prior.low)
+Prior = Uniform | Choice
 
 
 def distributions(priors: Mapping[str, Prior]) -> dict[str, BaseDistribution]:
     """The priors as Optuna has them, in alphabetical order; it knows no weights of a choice."""
 
     def of(prior: Prior) -> BaseDistribution:
-        match prior:
-            case Uniform(low, high):
-                return FloatDistribution(low, high)
-            case LogUniform(low, high):
-                return FloatDistribution(low, high, log=True)
-            case Whole(low, high):
-                return IntDistribution(low, high)
-            case Choice(values):
-                return CategoricalDistribution(tuple(values))
+        if isinstance(prior, Choice):
+            return CategoricalDistribution(tuple(prior.values))
+        if isinstance(prior, Whole):
+            return IntDistribution(prior.low, prior.high)
+        return FloatDistribution(prior.low, prior.high, log=isinstance(prior, LogUniform))
 
     return {name: of(priors[name]) for name in sorted(priors)}
 
@@ -184,9 +169,8 @@ def record(path: Path, trials: Sequence[FrozenTrial]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     there = _read(path)
-    if there is None or any(
-        _content(old) != _content(new) for old, new in zip(there, trials, strict=False)
-    ):
+    pairs = zip(map(_content, there or ()), map(_content, trials), strict=False)
+    if there is None or any(old != new for old, new in pairs):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             draft = Path(folder) / path.name
             _study(draft).add_trials(trials)

@@ -21,15 +21,10 @@ def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pd.DataFrame
     stands last. Raises `InvalidValue` if all but one diverged.
     """
     last = {trial.number: trial for trial in trials}
-    rows = [
-        {
-            "trial": number,
-            **{field: getattr(trial.spec, field) for field in fields},
-            "validation_loss": trial.loss,
-        }
-        for number, trial in last.items()
-    ]
-    table = pd.DataFrame(rows).sort_values("validation_loss", ignore_index=True, kind="stable")
+    rows = [[n, *(getattr(trial.spec, field) for field in fields), trial.loss]
+            for n, trial in last.items()]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["trial", *fields, "validation_loss"])
+    table = table.sort_values("validation_loss", ignore_index=True, kind="stable")
     if table["validation_loss"].notna().sum() < 2:
         raise InvalidValue("fewer than two trials came to an end: widen or lower the priors")
     return table
@@ -150,11 +145,8 @@ def progress(trials: Sequence[Trial]) -> pd.DataFrame:
     What had been trained before with the same key costs nothing again. `best` is NaN until a
     training ends without diverging.
     """
-    seen, images = set(), []
-    for trial in trials:
-        keys = tuple(run.key for run in trial.runs)
-        images.append(0 if keys in seen else trial.images)
-        seen.add(keys)
+    keys = pd.Series([tuple(run.key for run in trial.runs) for trial in trials])
+    images = np.where(keys.duplicated(), 0, [trial.images for trial in trials])
     best = pd.Series([trial.loss for trial in trials], dtype=float).cummin()
     return pd.DataFrame({"images": np.cumsum(images), "best": best})
 
@@ -188,14 +180,10 @@ def contest(guests: Mapping[str, Trial], tables: Mapping[str, pd.DataFrame]) -> 
         losses = tables[name]["validation_loss"]
         among = len(losses) + 1
         better = int((losses < guest.loss).sum()) if math.isfinite(guest.loss) else among - 1
-        rows[name] = {
-            "loss": guest.loss,
-            "best": losses.min(),
-            "place": 1 + better,
-            "among": among,
-            "near_top": 1 + better <= max(1, among / 4),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        near = 1 + better <= max(1, among / 4)
+        rows[name] = [guest.loss, losses.min(), 1 + better, among, near]
+    columns = ["loss", "best", "place", "among", "near_top"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def runs_of(trials: Iterable[Trial]) -> list[Run]:

@@ -1,12 +1,12 @@
 """Search: three ways to choose what to try next, and trials that the store remembers."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.data import load, split
 from aecore.engine.jobs import STACKED
-from aecore.engine.measured import Asked, answers
+from aecore.engine.measured import Asked, Where, answers
 from aecore.runs import Run, fit
 from aecore.search import samplers
 from aecore.search.samplers import Choice, Prior
@@ -97,12 +97,7 @@ class Search:
         return self._with({name: self.priors[name].draw(random) for name in sorted(self.priors)})
 
     def run(
-        self,
-        sampler: str = "random",
-        *,
-        device: str = "auto",
-        executor: Executor | None = None,
-        store: Store | None = None,
+        self, sampler: str = "random", *, device: str = "auto", **where: Unpack[Where]
     ) -> list[Trial]:
         """All trainings that `sampler` proposes, in its order, as `fit` has them.
 
@@ -113,10 +108,10 @@ class Search:
         `path` follows. Raises like `fit`, and `InvalidValue` for an unknown sampler.
         """
         checks.choice("sampler", sampler, tuple(SAMPLERS))
-        store, trials = store or Store(), []
+        store, trials = where.get("store") or Store(), []
         batch = SAMPLERS[sampler](self, trials)
         while batch:
-            trials += train(batch, device=device, executor=executor, store=store)
+            trials += train(batch, device=device, **where)
             batch = SAMPLERS[sampler](self, trials)
             going_on = {proposal.number for proposal in batch}
             self._record(sampler, [t for t in trials if t.number not in going_on], store)
@@ -162,9 +157,8 @@ class Search:
         settings = {name: getattr(trial.spec, name) for name in self.priors}
         complete = not trial.stopped and math.isfinite(trial.loss)
         keys = [run.key for run in trial.runs]
-        return samplers.freeze(
-            settings, self.priors, losses, complete, trial=trial.number, runs=keys
-        )
+        told = {"trial": trial.number, "runs": keys}
+        return samplers.freeze(settings, self.priors, losses, complete, **told)
 
     def _with(self, fields: Mapping[str, Any]) -> Spec:
         return Spec.from_dict({**self.base.to_dict(), **fields})
@@ -179,21 +173,14 @@ class Search:
 
 
 def train(
-    proposals: Sequence[Proposal],
-    *,
-    device: str = "auto",
-    executor: Executor | None = None,
-    store: Store | None = None,
+    proposals: Sequence[Proposal], *, device: str = "auto", **where: Unpack[Where]
 ) -> list[Trial]:
     """The trials of `proposals`, each trained for every one of its folds, as `fit` has them."""
     folds = [range(proposal.spec.folds or 1) for proposal in proposals]
-    specs = [p.spec.replace(epochs=p.epochs, fold=k) for p, ks in zip(proposals, folds, strict=True)
-             for k in ks]  # fmt: skip
-    runs = iter(fit(specs, executor, device, store))
-    return [
-        Trial(proposal.number, proposal.spec, tuple(next(runs) for _ in ks))
-        for proposal, ks in zip(proposals, folds, strict=True)
-    ]
+    pairs = list(zip(proposals, folds, strict=True))
+    specs = [p.spec.replace(epochs=p.epochs, fold=fold) for p, some in pairs for fold in some]
+    runs = iter(fit(specs, device=device, **where))
+    return [Trial(p.number, p.spec, tuple(islice(runs, len(some)))) for p, some in pairs]
 
 
 def trained(specs: Mapping[str, Spec], *, device: str = "auto") -> dict[str, Trial]:
@@ -243,11 +230,7 @@ def propose_halving(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
     return [Proposal(i, drawn[i], max(1, round(drawn[i].epochs / share))) for i in sorted(numbers)]
 
 
-SAMPLERS: dict[str, Callable[[Search, Sequence[Trial]], list[Proposal]]] = {
-    "random": propose_random,
-    "tpe": propose_tpe,
-    "halving": propose_halving,
-}
+SAMPLERS = {"random": propose_random, "tpe": propose_tpe, "halving": propose_halving}
 
 
 def _images_seen(run: Run) -> int:

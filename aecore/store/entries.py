@@ -83,7 +83,7 @@ class Store:
         folder = _folder(self.root, kind, key)
         if self.read(kind, key) is not None:
             return
-        files = {f"{kind}.json": _json({"digest": _digest(document, arrays), "document": document})}
+        files = {f"{kind}.json": _signed(document, arrays)}
         if arrays:
             files["weights.safetensors"] = save(_sorted(arrays))
         size = sum(map(len, files.values()))
@@ -117,7 +117,7 @@ class Store:
 
     def write_checkpoint(self, key: str, document: dict[str, Any], arrays: Arrays) -> None:
         """Replace the checkpoint of a run; raises `StoreError` like `write`."""
-        header = _json({"digest": _digest(document, arrays), "document": document}).decode()
+        header = _signed(document, arrays).decode()
         content = save(_sorted(arrays), metadata={"entry": header})
         path = self._checkpoint(key)
         try:
@@ -232,18 +232,22 @@ def read_checkpoint(path: Path) -> Entry:
 
 
 def _checked(content: dict[str, Any], arrays: Arrays) -> Entry:
-    if content.get("digest") != _digest(content["document"], arrays):
+    if content.get("digest") != arrays_digest(arrays, _json(content["document"])):
         raise ValueError("its digest does not fit its content")
     return Entry(content["document"], arrays)
 
 
-def _digest(document: dict[str, Any], arrays: Arrays) -> str:
-    """SHA-256 over the document and every array's name, type, shape and bytes."""
-    total = hashlib.sha256(_json(document))
+def arrays_digest(arrays: Arrays, before: bytes = b"") -> str:
+    """SHA-256 over what comes before and every array's name, type, shape and bytes."""
+    total = hashlib.sha256(before)
     for name, array in _sorted(arrays).items():
-        total.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        total.update(array.tobytes())
+        total.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
     return total.hexdigest()
+
+
+def _signed(document: dict[str, Any], arrays: Arrays) -> bytes:
+    digest = arrays_digest(arrays, _json(document))
+    return _json({"digest": digest, "document": document})
 
 
 def _sorted(arrays: Arrays) -> Arrays:

@@ -22,12 +22,8 @@ from filelock import FileLock
 from aecore.store.paths import home
 
 DATASETS = ("mnist", "fashion_mnist")
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+FILES = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k")
+              for what in ("images-idx3", "labels-idx1"))  # fmt: skip
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # torchvision's names
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 # MD5 of the four files once unzipped. Those of Fashion-MNIST are of the files whose gzip archives
@@ -70,10 +66,8 @@ def fetch(dataset: str = "mnist") -> tuple[Path, str]:
 def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
     """`fetch`, and the bytes of the four files, so that what is used is what was verified."""
     if dataset not in DATASETS:
-        known = ", ".join(DATASETS)
-        raise DataError(
-            f"unknown data set {dataset!r}: known are {known}, or the path of an .npz file"
-        )
+        known = f"{', '.join(DATASETS)}, or the path of an .npz file"
+        raise DataError(f"unknown data set {dataset!r}: known are {known}")
     folder = _folder(dataset)
     raw = [_content(folder / name) for name in FILES]
     if tuple(map(_md5, raw)) == MD5[dataset]:

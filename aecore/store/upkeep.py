@@ -1,6 +1,5 @@
 """Looking after a store: what it holds, what is damaged, and what may go."""
 
-import hashlib
 import platform
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from aecore.store.entries import DAMAGE, Entry, Store, read_checkpoint, read_entry
+from aecore.store.entries import DAMAGE, Store, arrays_digest, read_checkpoint, read_entry
 
 
 def listing(store: Store) -> Iterator[dict[str, Any]]:
@@ -29,7 +28,7 @@ def listing(store: Store) -> Iterator[dict[str, Any]]:
             best = document["history"][document["best_epoch"] - 1]
             line |= {
                 "spec": document["spec"],
-                "weights": weights_digest(entry),
+                "weights": arrays_digest(entry.arrays),
                 "metrics": {**best, "diverged": document["diverged"]},
                 "provenance": document["provenance"],
             }
@@ -37,14 +36,6 @@ def listing(store: Store) -> Iterator[dict[str, Any]]:
             question = document.get("question", document)  # lists of neighbors have no question
             line |= {"name": question.get("table", kind), "question": question}
         yield line
-
-
-def weights_digest(entry: Entry) -> str:
-    """SHA-256 over names, types, shapes and bytes of an entry's arrays."""
-    total = hashlib.sha256()
-    for name, array in sorted(entry.arrays.items()):
-        total.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
-    return total.hexdigest()
 
 
 def damages(store: Store) -> Iterator[tuple[Path, str]]:
