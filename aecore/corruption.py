@@ -189,16 +189,6 @@ class OneOf(Corruption):
         return result
 
 
-def name(corruption: Corruption | None) -> str:
-    """What tables and figures call a corruption, "clean" for none."""
-    return "clean" if corruption is None else corruption.label
-
-
-def strength(corruption: Corruption | None) -> float:
-    """The strength of a corruption; 0 for none."""
-    return 0.0 if corruption is None else float(corruption.strength)
-
-
 def corrupt(images: Tensor, corruption: Corruption | None, step: int = 0) -> Tensor:
     """Test images (N, C, H, W) in [0, 1], damaged: the same random numbers for every model."""
     if corruption is None:

@@ -51,7 +51,7 @@ class Network(nn.Module):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        self.error = LOSSES[spec.loss]
+        self.spec, self.error = spec, LOSSES[spec.loss]
 
     def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
         """Reconstructions of images `x` (N, C, H, W), same shape; a classifier gives logits."""
@@ -132,14 +132,10 @@ class BetaVAE(VariationalAutoencoder):
     Above 1 it keeps its codes nearer to the prior and reconstructs worse; 1 is the VAE itself.
     """
 
-    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
-        super().__init__(spec, image_shape)
-        self.beta = spec.beta
-
     def loss(self, output: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Tensor:
         """Squared error and weighted divergence (2,)."""
         error, divergence = super().loss(output, target)
-        return torch.stack([error, self.beta * divergence])
+        return torch.stack([error, self.spec.beta * divergence])
 
 
 class DenseAutoencoder(Network):
@@ -151,27 +147,25 @@ class DenseAutoencoder(Network):
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
-        self.image_shape, self.centered = image_shape, spec.centered
+        self.image_shape = image_shape
         names = (spec.activation, spec.code_activation, spec.output_activation)
         self.hidden, self.code, self.output = (ACTIVATIONS[name] for name in names)
         widths = [math.prod(image_shape), *spec.widths, spec.latent_dim]
         self.encoder, self.decoder = _linear_layers(widths), _linear_layers(widths[::-1])
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
-        """Codes (N, d) of images (N, C, H, W)."""
         *layers, to_code = self.encoder
-        h = 2 * x.flatten(1) - 1 if self.centered else x.flatten(1)  # (N, 784)
+        h = 2 * x.flatten(1) - 1 if self.spec.centered else x.flatten(1)  # (N, 784)
         for layer in layers:
             h = drop(self.hidden(layer(h)))  # (N, width)
         return self.code(to_code(h))  # (N, d)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        """Images (N, C, H, W) of codes (N, d)."""
         *layers, to_image = self.decoder
         for layer in layers:
             z = drop(self.hidden(layer(z)))  # (N, width)
         y = self.output(to_image(z)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
-        return (y + 1) / 2 if self.centered else y
+        return (y + 1) / 2 if self.spec.centered else y
 
 
 class Residual(nn.Module):
@@ -189,7 +183,6 @@ class Residual(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum, after a ReLU."""
         return F.relu(self.body(x) + self.shortcut(x))
 
 
@@ -209,14 +202,12 @@ class ResidualAutoencoder(Network):
         self.to_image = nn.Conv2d(channels[1], image_shape[0], 3, padding=1)
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
-        """Codes (N, d) of images (N, C, H, W)."""
         for block in self.down:
             x = drop(block(x))  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 4, 4)
         linear, to_code = self.code
         return to_code(drop(F.relu(linear(x.flatten(1)))))  # (N, d)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
         for layer in self.uncode:
             z = drop(F.relu(layer(z)))  # (N, 64), (N, 512)
         h = z.unflatten(1, self.smallest)
@@ -294,10 +285,10 @@ def _decoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
     """The mirror of `_encoder`: two linear layers, and convolutions that take back its sizes."""
     sizes, channels = _halved(image_shape), [image_shape[0], *spec.channels]
     flat, ups = channels[-1] * math.prod(sizes[-1]), []
-    for n, padding in reversed(list(enumerate(PADDING))):
-        reached = [2 * size + 1 - 2 * padding for size in sizes[n + 1]]
-        extra = tuple(size - r for size, r in zip(sizes[n], reached, strict=True))
-        ups.append(nn.ConvTranspose2d(channels[n + 1], channels[n], 3, 2, padding, extra))
+    for n, p in reversed(list(enumerate(PADDING))):
+        pairs = zip(sizes[n], sizes[n + 1], strict=True)
+        extra = tuple(large - (2 * small + 1 - 2 * p) for large, small in pairs)
+        ups.append(nn.ConvTranspose2d(channels[n + 1], channels[n], 3, 2, p, extra))
     return nn.ModuleList([*_linear_layers([spec.latent_dim, spec.hidden, flat]), *ups])
 
 

@@ -1,8 +1,6 @@
 """`Spec`: everything that decides what a training run yields, and nothing else."""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -10,6 +8,7 @@ from typing import Any, Self
 from aecore import checks, corruption
 from aecore.checks import InvalidValue, choice, field, optional, real, several, whole
 from aecore.corruption import Corruption, a_corruption
+from aecore.store.entries import digest
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
@@ -154,9 +153,3 @@ class Spec:
 def check_field(name: str, value: object) -> Any:
     """`value` as the field of that name of a `Spec` has it; raises `InvalidValue` like `Spec`."""
     return Spec.__dataclass_fields__[name].metadata["check"](name, value)
-
-
-def digest(data: Any) -> str:
-    """SHA-256 of plain data as canonical JSON: sorted keys, no spaces, no NaN."""
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()

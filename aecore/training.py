@@ -146,11 +146,6 @@ class Training:
             return len(self.history)
         return 1 + finite.index(min(finite))
 
-    @property
-    def images_left(self) -> int:
-        """Training images still to be seen if no patience runs out."""
-        return 0 if self.done else (self.spec.epochs - len(self.history)) * len(self.images)
-
     def result(self) -> Arrays:
         """The weights of the best epoch, by their names in the model."""
         weights = self.model.state_dict() if self.best is None else self.best

@@ -15,8 +15,8 @@ from aecore.corruption import GaussianNoise, from_dict
 from aecore.data import load
 from aecore.engine import pool
 from aecore.engine.measured import Asked, answers, frame, of_runs
-from aecore.spec import Spec, digest
-from aecore.store.entries import Store
+from aecore.spec import Spec
+from aecore.store.entries import Store, digest
 
 RESULTS = Path(__file__).parent.parent / "results"
 CALLS = []

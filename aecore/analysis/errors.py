@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from aecore import checks
-from aecore.corruption import Corruption, corrupt, name, strength
+from aecore.corruption import Corruption, corrupt
 from aecore.data import Dataset, as_floats, load
 from aecore.engine.measured import Asked, Where, answers, frame, of_runs
 from aecore.engine.pool import seen
@@ -42,14 +42,19 @@ def reconstruction_errors(
 
     label = "testing models"
     found = of_runs("reconstruction", EVALUATION, _errors, runs, label, size, **where, on=tested)
-    tests = [{"tested_on": called.get(c, name(c)), "level": strength(c)} for c in tested]
-    rows = []
+    columns, rows = ["trained_on", "trained_at", "tested_on", "level", "mse"], []
     for run, errors in zip(runs, found, strict=True):
-        damage = run.spec.corruption
-        own = {"trained_on": called.get(damage, name(damage)), "trained_at": strength(damage)}
-        every = zip(tests, errors or [math.nan] * len(tests), strict=True)
-        rows.append([{**own, **test, "mse": mse} for test, mse in every])
-    return frame(runs, rows, ["trained_on", "trained_at", "tested_on", "level", "mse"])
+        own, every = _named(run.spec.corruption, called), errors or [math.nan] * len(tested)
+        each = [(*own, *_named(c, called), mse) for c, mse in zip(tested, every, strict=True)]
+        rows.append([dict(zip(columns, row, strict=True)) for row in each])
+    return frame(runs, rows, columns)
+
+
+def _named(corruption: Corruption | None, called: Mapping) -> tuple[str, float]:
+    """What tables call a corruption, "clean" for none, and its strength."""
+    if corruption is None:
+        return called.get(None, "clean"), 0.0
+    return called.get(corruption, corruption.label), float(corruption.strength)
 
 
 def _errors(run: Run, tested: Sequence[Corruption | None]) -> list[float]:
@@ -76,7 +81,9 @@ def loss_curves(runs: Sequence[Run]) -> pd.DataFrame:
     Columns, after those of `measured.frame`: `trained_on`, and `epoch`, `train_loss` and
     `validation_loss` of `Run.history`; NaN where there is none.
     """
-    rows = [[{"trained_on": name(run.spec.corruption), **e} for e in run.history] for run in runs]
+    names = [_named(run.spec.corruption, {})[0] for run in runs]
+    rows = [[{"trained_on": name, **epoch} for epoch in run.history]
+            for name, run in zip(names, runs, strict=True)]  # fmt: skip
     return frame(runs, rows, ["trained_on", "epoch", "train_loss", "validation_loss"])
 
 

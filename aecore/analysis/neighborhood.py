@@ -17,8 +17,7 @@ from aecore.analysis.projections import tsne
 from aecore.data import as_floats, load
 from aecore.engine.measured import Asked, Where, answers, frame
 from aecore.runs import Run
-from aecore.spec import digest
-from aecore.store.entries import Store
+from aecore.store.entries import Store, digest
 
 # These go up whenever a change alters what the functions return.
 NEIGHBORS, KEEPING, RETRIEVAL = 2, 1, 1

@@ -98,7 +98,7 @@ def train_job(
             missing = {key: spec for key, spec in keyed.items() if entries[key] is None}
             how = (data, device, store, lease)
             makings = {key: _Making(key, spec, *how) for key, spec in missing.items()}
-            left = sum(making.training.images_left for making in makings.values())
+            left = sum(images_left(making.training) for making in makings.values())
             counter.add(sum(map(images_of, specs)) - left)
             while makings:
                 unfinished = [making for making in makings.values() if not making.training.done]
@@ -182,6 +182,12 @@ def images_of(spec: Spec) -> int:
     used = min(spec.train_images or available, available)
     held_out = used // spec.folds if spec.folds else round(used * spec.validation)
     return spec.epochs * (used - held_out)
+
+
+def images_left(training: Training) -> int:
+    """Training images still to be seen if no patience runs out."""
+    epochs = 0 if training.done else training.spec.epochs - len(training.history)
+    return epochs * len(training.images)
 
 
 def _provenance(training: Training, seconds: float) -> dict[str, Any]:

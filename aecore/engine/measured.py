@@ -13,8 +13,7 @@ import pandas as pd
 
 from aecore.corruption import to_dict
 from aecore.engine.pool import Counter, reproducible, run_jobs
-from aecore.spec import digest
-from aecore.store.entries import Store
+from aecore.store.entries import Store, digest
 
 
 class Where(TypedDict, total=False):

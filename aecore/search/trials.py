@@ -20,8 +20,8 @@ from aecore.engine.measured import Asked, Where, answers
 from aecore.runs import Run, fit
 from aecore.search import samplers
 from aecore.search.samplers import Choice, Prior
-from aecore.spec import Spec, digest
-from aecore.store.entries import Store, StoreError
+from aecore.spec import Spec
+from aecore.store.entries import Store, StoreError, digest
 from aecore.training import RECIPE
 
 ETA = 3  # halving: a third of the trials goes on, with three times the epochs

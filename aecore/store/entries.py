@@ -237,6 +237,12 @@ def _checked(content: dict[str, Any], arrays: Arrays) -> Entry:
     return Entry(content["document"], arrays)
 
 
+def digest(data: Any) -> str:
+    """SHA-256 of plain data as canonical JSON: sorted keys, no spaces, no NaN."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def arrays_digest(arrays: Arrays, before: bytes = b"") -> str:
     """SHA-256 over what comes before and every array's name, type, shape and bytes."""
     total = hashlib.sha256(before)
