@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,16 +45,33 @@ def test_own_basin_by_hand():
     assert latent.own_basin(CODES, LABELS, moved) == pytest.approx(0.3)
 
 
-def grids(nearest, distance=None):
-    nearest, empty = torch.tensor(nearest), torch.empty(0)
-    distance = torch.zeros(nearest.shape) if distance is None else torch.tensor(distance)
-    return latent.Plane(empty, CENTROIDS, empty, empty, distance, nearest)
+def test_a_border_s_jump_by_hand():
+    """g(x, y) = (x², y): on the border x = 1 of (0, 0) and (2, 0) D is 1 + y² and 9 + y²."""
+    places = torch.tensor([[[0.2, y], [1.7, y], [1.9, y]] for y in (0.0, 1, 2)])
+    jump = latent.border_jump(
+        lambda z: torch.stack([z[:, 0] ** 2, z[:, 1]], 1),
+        torch.tensor([[0.0, 0], [2, 0]]), places, torch.tensor([[0, 1, 1]] * 3),
+    )  # fmt: skip
+    heights = [(1 + y**2, 9 + y**2) for y in (0, 1, 2)]
+    assert jump == pytest.approx(8 / np.mean(heights))
+    none = latent.border_jump(lambda z: z, CENTROIDS, places, torch.zeros(3, 3, dtype=torch.int))
+    assert math.isnan(none)
 
 
-def test_ridges_by_hand():
-    plane = grids([[0, 0, 1], [0, 0, 1], [2, 2, 2]], [[0.0, 1, 5], [0, 1, 5], [3, 4, 5]])
-    # across basins: 4, 4 (columns), 3, 3, 0 (rows); inside: 1, 1, 1, 1 (columns), 0, 0, 0 (rows)
-    assert plane.ridge_ratio == pytest.approx((14 / 5) / (4 / 7))
+def test_a_finer_grid_finds_the_same_jump():
+    source = torch.Generator().manual_seed(0)
+    bend, spread = torch.randn(2, 30, generator=source), torch.randn(30, 50, generator=source)
+    codes, labels = 3 * torch.randn(200, 2, generator=source), torch.arange(200) % 6
+    coder = SimpleNamespace(
+        encode=lambda images: codes, decode=lambda z: torch.tanh(z @ bend) @ spread
+    )
+    jumps = [latent.plane(coder, None, labels, points).jump for points in (50, 100, 200)]
+    assert max(jumps) / min(jumps) < 1.1
+    assert jumps[0] > 0.1
+    straight = SimpleNamespace(encode=lambda images: codes, decode=lambda z: z @ bend[:, :2])
+    identity = SimpleNamespace(encode=lambda images: codes, decode=lambda z: z)
+    assert latent.plane(identity, None, labels, 50).jump == pytest.approx(0, abs=1e-4)
+    assert latent.plane(straight, None, labels, 50).jump > 0.01  # stretched: not homogeneous
 
 
 def test_plane_has_a_row_for_each_y():
@@ -101,9 +119,11 @@ def test_morph_by_hand():
 
 
 def test_adjacency_counts_models():
-    share = latent.adjacency([grids([[0, 1], [2, 2]]), grids([[0, 0], [2, 2]])])
+    grids = [SimpleNamespace(nearest=torch.tensor(nearest), centroids=CENTROIDS)
+             for nearest in ([[0, 1], [2, 2]], [[0, 0], [2, 2]], [[0, 0, 1]])]  # fmt: skip
+    share = latent.adjacency(grids[:2])
     assert share.nan_to_num(-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
-    assert latent.adjacency([grids([[0, 0, 1]])])[2, :2].tolist() == [0, 0]
+    assert latent.adjacency(grids[2:])[2, :2].tolist() == [0, 0]
 
 
 def test_normal_samples_have_the_codes_mean_and_covariance():

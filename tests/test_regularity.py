@@ -60,8 +60,8 @@ def test_a_row_for_each_run_whatever_its_architecture(tiny, store, monkeypatch):
     table = regularity(runs, steps=6, points=12, store=store)
     assert list(table["architecture"]) == ["conv", "vae", "vae", "conv"]
     assert table.loc[3, list(MEASURED)].isna().all(), "diverged"
-    assert table["ridge_ratio"][0] > 0
-    assert np.isnan(table["ridge_ratio"][2]), "only a plane has ridges"
+    assert 0 < table["border_jump"][0] < 2
+    assert np.isnan(table["border_jump"][2]), "only a plane has ridges"
     data = load(tiny)
     for run, row in zip(runs[:3], table.itertuples(), strict=False):
         images = data.test_images.float() / 255
@@ -85,8 +85,8 @@ def test_a_row_for_each_run_whatever_its_architecture(tiny, store, monkeypatch):
 
 
 def test_comparison_has_the_values_of_all_seeds():
-    rows = {name: [1.0, 2.0, 3.0] for name in MEASURED} | {"ridge_ratio": [np.nan] * 3}
+    rows = {name: [1.0, 2.0, 3.0] for name in MEASURED} | {"border_jump": [np.nan] * 3}
     cells = comparison({("VAE", 2): pd.DataFrame(rows)})["VAE, d = 2"]
     assert list(cells.index) == list(MEASURED.values())
     assert cells["precision of draws"] == [1, 2, 3]
-    assert np.isnan(cells[MEASURED["ridge_ratio"]]).all()
+    assert np.isnan(cells[MEASURED["border_jump"]]).all()

@@ -59,7 +59,8 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> tuple
 class Plane:
     """A 2-D latent space on a square grid: codes (N, 2), centroids (K, 2), `x` and `y` (points,).
 
-    `distance` and `nearest` (points, points), a row for each y, are `distance_surface` on the grid.
+    `distance` and `nearest` (points, points), a row for each y, are `distance_surface` on the grid;
+    `jump` is its `border_jump`.
     """
 
     codes: Tensor
@@ -68,16 +69,29 @@ class Plane:
     y: Tensor
     distance: Tensor
     nearest: Tensor
+    jump: float
 
-    @property
-    def ridge_ratio(self) -> float:
-        """Mean |ΔD| of neighbors on the grid where the basin changes, over that inside.
 
-        Above 1 there are ridges between basins; 0/0 and a plane in one basin give NaN.
-        """
-        steps = torch.cat([self.distance.diff(dim=axis).abs().flatten() for axis in (0, 1)])
-        across = torch.cat([self.nearest.diff(dim=axis).flatten() for axis in (0, 1)]) != 0
-        return float(steps[across].mean() / steps[~across].mean())
+def border_jump(decode: Decode, centroids: Tensor, grid: Tensor, nearest: Tensor) -> float:
+    """How far D jumps where the basin changes, over its mean height there: 0 if it is continuous.
+
+    `grid` (rows, columns, 2) are places and `nearest` (rows, columns) their basins. D is taken
+    from both sides exactly where a line of the grid crosses from one basin to the next, so that a
+    finer grid finds the same jump. At most 2; NaN for a plane in one basin.
+    """
+    places, sides = [], []
+    for axis in (0, 1):
+        start, end = (grid.narrow(axis, n, grid.shape[axis] - 1) for n in (0, 1))
+        own, other = (nearest.narrow(axis, n, nearest.shape[axis] - 1) for n in (0, 1))
+        across = own != other
+        start, end, pair = start[across], end[across], torch.stack([own[across], other[across]])
+        # Farther from the other's centroid than from one's own, squared: linear along the line.
+        lead = [(p[None] - centroids[pair]).square().sum(2).diff(dim=0)[0] for p in (start, end)]
+        places.append(start + (lead[0] / (lead[0] - lead[1]))[:, None] * (end - start))
+        sides.append(pair)
+    pictures, centers = decode(torch.cat(places)).flatten(1), decode(centroids).flatten(1)
+    heights = (pictures - centers[torch.cat(sides, 1)]).square().sum(2)  # (2, crossings)
+    return float(heights.diff(dim=0).abs().mean() / heights.mean())
 
 
 def plane(run: Run, images: Tensor, labels: Tensor, points: int) -> Plane:
@@ -92,8 +106,11 @@ def plane(run: Run, images: Tensor, labels: Tensor, points: int) -> Plane:
     ends = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
     x, y = (torch.linspace(start, end, points) for start, end in ends)
     # x varies fastest, so that the grid has a row for each y, as plotly wants it.
-    surface = distance_surface(run.decode, centers, torch.cartesian_prod(y, x).flip(1))
-    return Plane(codes, centers, x, y, *(values.view(points, points) for values in surface))
+    grid = torch.cartesian_prod(y, x).flip(1)
+    surface = distance_surface(run.decode, centers, grid)
+    distance, nearest = (values.view(points, points) for values in surface)
+    jump = border_jump(run.decode, centers, grid.view(points, points, 2), nearest)
+    return Plane(codes, centers, x, y, distance, nearest, jump)
 
 
 def adjacency(planes: Sequence[Plane]) -> Tensor:

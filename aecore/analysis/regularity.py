@@ -18,7 +18,7 @@ from aecore.models import FAMILIES, VariationalAutoencoder
 from aecore.randomness import generator
 from aecore.runs import Run
 
-REGULARITY = 1  # goes up whenever a change alters what these functions return
+REGULARITY = 2  # goes up whenever a change alters what these functions return
 
 COMPONENTS = 8
 DRAWS = 2000  # codes drawn, and test images that their pictures are held against
@@ -31,7 +31,7 @@ MEASURED = {
     "code_shift": "shift of a code under noise (1 is as far as another image)",
     "unevenness": "unevenness between centroids (1 is even)",
     "image_unevenness": "unevenness between images (1 is even)",
-    "ridge_ratio": "ridge ratio (1 is without ridges)",
+    "border_jump": "jump of D between basins (0 is none)",
     "precision": "precision of draws",
     "recall": "recall of draws",
     "box_precision": "precision of draws from the box",
@@ -49,8 +49,8 @@ def regularity(
     deviation over mean of `latent.jacobian_norms` between the codes of test images; `code_shift`
     how far Gaussian noise of σ = `NOISE` moves a code over how far two images' codes are apart, by
     root mean squares; both kinds of unevenness means over all pairs of class centroids, or of one
-    test image a class, on paths of `steps` pictures; `ridge_ratio` of a grid of `points`², only
-    with d = 2. Pictures are drawn from N(0, I) for a variational autoencoder, from a normal
+    test image a class, on paths of `steps` pictures; `latent.border_jump` of a grid of `points`²,
+    only with d = 2. Pictures are drawn from N(0, I) for a variational autoencoder, from a normal
     distribution fitted to the codes for the others, or from the box around the centroids.
     """
     how = {"unit": "models", "steps": steps, "points": points, **where}
@@ -94,7 +94,7 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
         "code_shift": math.sqrt(moved.square().sum(1).mean() / codes.var(0).sum() / 2),
         "unevenness": float(latent.unevenness(run.decode, centers, steps).nanmean()),
         "image_unevenness": float(latent.unevenness(run.decode, some, steps).nanmean()),
-        "ridge_ratio": latent.plane(run, images, labels, points).ridge_ratio if flat else math.nan,
+        "border_jump": latent.plane(run, images, labels, points).jump if flat else math.nan,
         **dict(zip(("precision", "recall", "box_precision", "box_recall"), shares, strict=True)),
         "active_units": latent.active_units(codes),
     }
