@@ -124,6 +124,11 @@ def test_adjacency_counts_models():
     share = latent.adjacency(grids[:2])
     assert share.nan_to_num(-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
     assert latent.adjacency(grids[2:])[2, :2].tolist() == [0, 0]
+    table = latent.touching(20 * grids[2:], [(0, 1), (0, 2)])  # one pair of three touches, always
+    assert table["base"].tolist() == pytest.approx([1 / 3] * 2)
+    assert table["adjacent"].tolist() == [True, False]
+    assert table["low"].iloc[0] == pytest.approx(20 / (20 + 1.959964**2))  # Wilson 1927, for 1
+    assert latent.touching(grids[2:], [(0, 1)])["adjacent"].tolist() == [None]
 
 
 def test_normal_samples_have_the_codes_mean_and_covariance():

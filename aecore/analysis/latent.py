@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binomtest
 from torch import Generator, Tensor
 
 from aecore import checks
@@ -123,6 +124,23 @@ def adjacency(planes: Sequence[Plane]) -> Tensor:
         touch[grid[:-1], grid[1:]] = True
         share += (touch | touch.T) / len(planes)
     return share.fill_diagonal_(torch.nan)
+
+
+def touching(planes: Sequence[Plane], pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """How often the basins of each of `pairs` of classes touch: a row each.
+
+    Columns: `share` of the planes, `low` and `high` of its 95 % interval (Wilson's), `base`, the
+    mean share of all pairs of classes, and `adjacent`: whether the whole interval lies above the
+    base, False where it lies below, else None.
+    """
+    shares, n = adjacency(planes), len(planes)
+    base, rows = float(shares.nanmean()), {}
+    for pair in pairs:
+        share = float(shares[pair])
+        low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
+        adjacent = True if low > base else False if high < base else None
+        rows[pair] = {"share": share, "low": low, "high": high, "base": base, "adjacent": adjacent}
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"adjacent": object})
 
 
 def sample_box(centroids: Tensor, count: int, *, generator: Generator) -> Tensor:
