@@ -13,7 +13,7 @@ from command import CHECKOUT
 
 from aecore import cli
 from aecore.checks import InvalidValue
-from aecore.page import claim, curves, planes, replicate, spread, table
+from aecore.page import above, claim, curves, planes, replicate, spread, table
 from aecore.page.claims import CLAIM, REPLICATION
 from aecore.page.reports import EXPERIMENTS, Experiment
 from aecore.publish import fill, pages
@@ -149,6 +149,12 @@ def test_values_of_seeds_are_shown_as_mean_and_deviation(page):
     assert re.findall("<td>(.*?)</td>", markup) == ["1.5000 ± 0.7071", "50.0%", "3.0000", ""]
     assert "<th>a b</th>" in markup
     assert spread([], "{:.2f}") == spread([math.nan]) == ""
+
+
+def test_nothing_is_above_within_a_standard_deviation_or_from_one_seed():
+    assert above([3.0, 3.2, 2.8], [1.0, 1.2, 0.8]) is True
+    assert above([1.0, 1.2, 0.8], [3.0, 3.2, 2.8]) is False
+    assert above([1.0, 3.0], [1.2, 1.4]) is above([3.0], [1.0, 1.1]) is None
 
 
 def test_runs_that_diverged_are_no_curve_at_zero_and_are_told():

@@ -110,6 +110,19 @@ def replicate(
     caption_of("", runs)
 
 
+def above(first: Iterable[float], second: Iterable[float]) -> bool | None:
+    """Whether the values of one, one a seed, lie above those of another on average.
+
+    None, so that nothing is said, where one has a single value or the means are no farther apart
+    than the larger of both standard deviations.
+    """
+    one, other = (np.asarray(list(values), dtype=float) for values in (first, second))
+    if min(len(one), len(other)) < 2:
+        return None
+    gap = one.mean() - other.mean()
+    return bool(gap > 0) if abs(gap) > max(one.std(ddof=1), other.std(ddof=1)) else None
+
+
 def _compared(experiment: str, measured: Measured, within: float | None) -> dict[str, bool | None]:
     """Whether each of the experiment's figures that were measured agrees with ours."""
     known, parts, single = EXPERIMENTS[experiment], {}, dict(measured)
