@@ -140,9 +140,8 @@ def _jobs(
     known = {name: parameters.known(file) for name, file in files.items()}
     every = sorted(set().union(*(of.defaults for of in known.values())))
     if unknown := [name for name in changes if name not in every]:
-        raise InvalidValue(
-            f"{', '.join(names)}: unknown parameter {unknown[0]!r}: known are {', '.join(every)}"
-        )
+        known_are = f"known are {', '.join(every)}"
+        raise InvalidValue(f"{', '.join(names)}: unknown parameter {unknown[0]!r}: {known_are}")
     jobs = []
     for name, file in files.items():
         shared = {**sections.get("all", {}), **sections.get(name, {}), **changes}
@@ -194,14 +193,10 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
                 executed = nbformat.read(draft, as_version=4)
                 if problem is None and not _completed(executed):
                     problem = "not every cell was executed"
-                executed.metadata["aecore"] = {
-                    **made,
-                    "parameters": job.values,
-                    "overrides": job.overrides,
-                    "seconds": round(time.perf_counter() - clock, 1),
-                    "started": started.isoformat(timespec="seconds"),
-                    **({} if problem is None else {"problem": problem}),
-                }
+                made = {**made, "parameters": job.values, "overrides": job.overrides}
+                made["seconds"] = round(time.perf_counter() - clock, 1)
+                made["started"] = started.isoformat(timespec="seconds")
+                executed.metadata["aecore"] = made | ({"problem": problem} if problem else {})
                 nbformat.write(executed, draft)
                 place = failed if problem else accepted
                 os.replace(draft, place)
@@ -218,17 +213,11 @@ def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | Non
     import papermill
 
     try:
-        papermill.execute_notebook(
-            _as_template(job.notebook),
-            _as_template(draft),
-            job.overrides,
-            kernel_name=job.kernel,
-            progress_bar=False,
-            stderr_file=told,
-            coalesce_streams=True,
-            km=kernel,
-            on_cell_start=partial(told.cell, job.cells + bool(job.overrides)),
-        )
+        options = {"kernel_name": job.kernel, "km": kernel, "coalesce_streams": True}
+        options |= {"progress_bar": False, "stderr_file": told}
+        options["on_cell_start"] = partial(told.cell, job.cells + bool(job.overrides))
+        files = _as_template(job.notebook), _as_template(draft)
+        papermill.execute_notebook(*files, job.overrides, **options)
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except Exception as error:  # a dead kernel, a full disk: the other notebooks can still run

@@ -39,11 +39,8 @@ def finished(executed: Path, names: list[str]) -> dict[str, NotebookNode]:
     """The notebooks of `executed` that ran to their end, by name, in the order of `names`."""
     files = {name: executed / f"{name}.ipynb" for name in names}
     pages = {n: nbformat.read(file, as_version=4) for n, file in files.items() if file.exists()}
-    return {
-        name: page
-        for name, page in pages.items()
-        if not any(output.output_type == "error" for output in outputs(page))
-    }
+    broken = {n for n, page in pages.items() for o in outputs(page) if o.output_type == "error"}
+    return {name: page for name, page in pages.items() if name not in broken}
 
 
 def problems(executed: Path, names: list[str]) -> dict[str, str]:
@@ -103,27 +100,20 @@ class Edition:
 
     def answers(self) -> str:
         """Every section's answer."""
-        rows = [
-            (name, title(page, name), record["text"])
-            for name, page in self.pages.items()
-            for record in of_kind(page, ANSWER)
-        ]
+        rows = [(name, title(self.pages[name], name), record["text"])
+                for name, record in self._records(ANSWER)]  # fmt: skip
         return self._table("answers", rows=rows) if rows else self._not_run("")
 
     def claims(self, of_reports: bool = False) -> str:
         """Our claims, or those of the reports, and whether they hold."""
-        rows = [
-            (HOLDS[record["holds"]], record["text"], name)
-            for name, page in self.pages.items()
-            for record in of_kind(page, CLAIM)
-            if bool(record.get("report")) == of_reports
-        ]
+        rows = [(HOLDS[record["holds"]], record["text"], name)
+                for name, record in self._records(CLAIM)
+                if bool(record.get("report")) == of_reports]  # fmt: skip
         return self._table("claims", rows=rows) if rows else ""
 
     def scoreboard(self) -> str:
         """A row for every experiment of the reports: theirs beside ours, and how many agree."""
-        every = [r for page in self.pages.values() for r in of_kind(page, REPLICATION)]
-        ours = {record["experiment"]: record for record in every}
+        ours = {record["experiment"]: record for _, record in self._records(REPLICATION)}
         counts = {agrees: sum(r["agrees"] is agrees for r in ours.values()) for agrees in VERDICTS}
         values = {"experiments": EXPERIMENTS, "ours": ours, "pages": self.pages}
         parts = [
@@ -161,10 +151,10 @@ class Edition:
 
     def api(self) -> str:
         """Every public name of the package, module by module, for Sphinx to document."""
-        return "\n\n".join(
-            f"## {heading}\n\n" + "\n\n".join(map(_documented, modules))
-            for heading, modules in rooms().items()
-        )
+        parts = []
+        for heading, modules in rooms().items():
+            parts += [f"## {heading}", *map(_documented, modules)]
+        return "\n\n".join(parts)
 
     def benchmarks(self) -> str:
         """What `make bench` measured: here, or else what is published with it."""
@@ -198,6 +188,12 @@ class Edition:
 
     def _table(self, name: str, **values: Any) -> str:
         return _raw(self._environment().get_template(f"{name}.html").render(values))
+
+    def _records(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The records of a kind on all pages, each with its section."""
+        return (
+            (name, record) for name, page in self.pages.items() for record in of_kind(page, kind)
+        )
 
     def _made(self) -> list[dict[str, Any]]:
         return [page.metadata.get("aecore", {}) for page in self.pages.values()]

@@ -85,9 +85,8 @@ def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
     files = [made.get("dataset"), ran.get("input_path"), ran.get("output_path")]
     # As papermill writes a text into a cell, and as a figure has it in HTML.
     forms = (str, lambda path: path.encode("unicode_escape").decode(), fill.escaped)
-    written = {
-        form(f): form(Path(f).name) for f in files if f and os.path.isabs(f) for form in forms
-    }
+    private = [file for file in files if file and os.path.isabs(file)]
+    written = {form(path): form(Path(path).name) for path in private for form in forms}
     if not written:
         return page
     # A path stands alone: what goes on before or after it is another's, or no path at all.
@@ -107,12 +106,8 @@ def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _check_claims(edition: Edition) -> None:
-    failed = [
-        f"{name}: {record['text']}"
-        for name, page in edition.pages.items()
-        for record in fill.of_kind(page, CLAIM)
-        if record["holds"] is False and not record.get("report")
-    ]
+    claims = [(name, r) for name, page in edition.pages.items() for r in fill.of_kind(page, CLAIM)]
+    failed = [f"{n}: {r['text']}" for n, r in claims if r["holds"] is False and not r.get("report")]
     if failed and edition.profile_name == "paper":
         raise BookError("claims that do not hold in the paper profile:\n" + "\n".join(failed))
 
@@ -142,12 +137,10 @@ def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
     """The page of a notebook that did not come to its end: why, and how to run it."""
     problem = edition.problems.get(name, "").replace("`", "'").replace(str(Path.home()), "~")
     said = f"What stopped it:\n\n```text\n{problem}\n```\n\n" if problem else ""
-    commands = [
-        f"aecore {verb} --profile {edition.profile_name}" for verb in (f"run {name}", "book")
-    ]
+    again = f"aecore {{}} --profile {edition.profile_name}".format
     text = (
         f"# {name.capitalize()}\n\nThis section was not run, or not to its end. {said}To run it:"
-        "\n\n```bash\n" + "\n".join(commands) + "\n```\n"
+        f"\n\n```bash\n{again(f'run {name}')}\n{again('book')}\n```\n"
     )
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
 
@@ -189,13 +182,8 @@ def _jupyter_book(source: Path, output: Path) -> Path:
     """The folder of finished pages. Built from nothing, so that no page of an older book stays."""
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-c", _BUILD, "build", str(source), "--path-output", str(output)]
-    done = subprocess.run(
-        [*command, "-W", "-n", "--keep-going", "-q"],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    strict, text = ["-W", "-n", "--keep-going", "-q"], {"encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run([*command, *strict], capture_output=True, check=False, **text)
     log = re.sub(r"\x1b\[[\d;]*m", "", done.stdout + done.stderr)
     if done.returncode:
         told = [line for line in log.splitlines() if re.search("WARNING|ERROR|CRITICAL", line)]
