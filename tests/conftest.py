@@ -76,14 +76,17 @@ def tiny(tmp_path_factory) -> str:
     train_images, train_labels = images(300)
     test_images, test_labels = images(60)
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
-    np.savez(
-        path,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-    )
+    arrays = {"train_images": train_images, "train_labels": train_labels}
+    np.savez(path, **arrays, test_images=test_images, test_labels=test_labels)
     return str(path)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[dict]:
+    """The bundles by MIME type of what is displayed."""
+    bundles = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+    return bundles
 
 
 @pytest.fixture

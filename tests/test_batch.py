@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import yaml
-from command import COMMAND, aecore
+from command import COMMAND, aecore, notebook, until
 
 from aecore.publish import batch, fill
 
@@ -22,13 +23,8 @@ n + 1
 
 
 def write(root: Path, name: str, dataset: str, *cells: str) -> None:
-    head = nbformat.v4.new_code_cell(f"dataset = {dataset!r}\nn = 1", id="head")
-    head.metadata.tags = ["parameters"]
-    body = [nbformat.v4.new_code_cell(cell.strip(), id=f"c{i}") for i, cell in enumerate(cells)]
-    page = nbformat.v4.new_notebook(cells=[head, *body])
-    page.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python"}
-    (root / "notebooks").mkdir(parents=True, exist_ok=True)
-    nbformat.write(page, root / "notebooks" / f"{name}.ipynb")
+    head, place = f"dataset = {dataset!r}\nn = 1", root / "notebooks" / f"{name}.ipynb"
+    notebook(place, head, *(cell.strip() for cell in cells))
 
 
 def project(root: Path, names: list[str]) -> Path:
@@ -56,16 +52,8 @@ def ran(tmp_path_factory, tiny):
     spec = {"argv": ["/bin/false"], "display_name": "Python", "language": "python"}
     (false_kernel / "kernel.json").write_text(json.dumps(spec))
     before = {path.name: path.read_bytes() for path in (root / "notebooks").iterdir()}
-    done = aecore(
-        "run",
-        "--profile",
-        "small",
-        "--dataset",
-        tiny,
-        cwd=root,
-        AECORE_HOME=str(root / "home"),
-        JUPYTER_PATH=str(root / "jupyter"),
-    )
+    traps = {"AECORE_HOME": str(root / "home"), "JUPYTER_PATH": str(root / "jupyter")}
+    done = aecore("run", "--profile", "small", "--dataset", tiny, cwd=root, **traps)
     after = {path.name: path.read_bytes() for path in (root / "notebooks").iterdir()}
     assert after == before
     return done, out
@@ -164,24 +152,16 @@ def waiting(tmp_path, tiny):
             stderr=file,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 60
-        while "kernel=" not in said.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        until(lambda: "kernel=" in said.read_text(), running)
         lines = said.read_text().splitlines()
         (kernel,) = [int(line.split("=")[1]) for line in lines if line.startswith("  kernel=")]
         yield running, kernel
 
 
 def ended(pid):
-    """Whether a process is gone, within half a minute."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.1)
-    return False
+    """Whether a process is gone, as soon as it is."""
+    until(lambda: not psutil.pid_exists(pid))
+    return True
 
 
 @pytest.mark.fault(

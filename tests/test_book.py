@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import pytest
 import yaml
 from chromium import chromium
+from command import notebook
 from PIL import Image
 
 from aecore.page import show
@@ -298,13 +299,11 @@ def test_in_the_paper_profile_a_claim_that_does_not_hold_fails_the_book(tmp_path
         book.compile(tmp_path / "paper", tmp_path)
 
 
-def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
-    bundles = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+def test_what_a_notebook_shows_is_escaped_and_compact(shown):
     figure = go.Figure(go.Scatter(x=np.linspace(0, 1, 2000), y=[None, np.nan]))
     figure.update_layout(title="</script><b>")
     show(figure, "<i>caption</i>", alt='"quoted" <alt>', name="name")
-    drawn, caption = bundles
+    drawn, caption = shown
     markup = drawn["text/html"]
     assert markup.count("</script>") == 1
     assert 'aria-label="&quot;quoted&quot; &lt;alt&gt;"' in markup
@@ -315,18 +314,13 @@ def test_what_a_notebook_shows_is_escaped_and_compact(monkeypatch):
     assert data["data"] == drawn[PLOTLY]["data"]
 
 
-def test_a_figure_names_the_runs_that_diverged(monkeypatch):
-    bundles = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+def test_a_figure_names_the_runs_that_diverged(shown):
     made = {"spec": Spec(), "history": [{}] * 2, "provenance": {}}
-    runs = [
-        SimpleNamespace(key=f"{n}" * 64, diverged=diverged, **made)
-        for n, diverged in enumerate((False, True))
-    ]
+    runs = [SimpleNamespace(key=f"{n}" * 64, diverged=n == 1, **made) for n in range(2)]
     caption_of("Losses.", runs)
-    assert "diverged: 11111111 in epoch 2" in bundles[0]["text/html"]
+    assert "diverged: 11111111 in epoch 2" in shown[0]["text/html"]
     caption_of("Losses.", runs[:1])
-    assert "diverged" not in bundles[1]["text/html"]
+    assert "diverged" not in shown[1]["text/html"]
 
 
 def project_in(root):
@@ -350,12 +344,9 @@ def _small_project(root, names):
 
 def _write(path, data):
     """An executed notebook with one output."""
-    path.parent.mkdir(exist_ok=True)
-    cell = nbformat.v4.new_code_cell("1")
-    cell.outputs = [nbformat.v4.new_output("display_data", data)]
-    title = nbformat.v4.new_markdown_cell("# There")
-    language = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[title, cell], metadata=language), path)
+    page = notebook(path, "1", title="# There")
+    page.cells[1].outputs = [nbformat.v4.new_output("display_data", data)]
+    nbformat.write(page, path)
 
 
 def _prose(name):

@@ -2,9 +2,8 @@
 
 import re
 
-import nbformat
 import pytest
-from command import CHECKOUT
+from command import CHECKOUT, notebook
 
 from aecore.page.claims import ANSWER, CLAIM
 from aecore.publish import batch, fill
@@ -30,13 +29,7 @@ def test_a_diff_is_what_the_code_has(name):
 def test_the_section_runs_as_it_stands_on_the_page(tmp_path, tiny):
     (heading,) = re.findall(r"```markdown\n(.*?)\n```", PAGE, re.S)
     sources = re.findall(r"```python\n(.*?)\n```", PAGE, re.S)
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    cells[0].metadata["tags"] = ["parameters"]
-    language = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
-    title = nbformat.v4.new_markdown_cell(heading)
-    (tmp_path / "notebooks").mkdir()
-    page = nbformat.v4.new_notebook(cells=[title, *cells], metadata=language)
-    nbformat.write(page, tmp_path / "notebooks" / "blurred.ipynb")
+    notebook(tmp_path / "notebooks" / "blurred.ipynb", *sources, title=heading)
     (tmp_path / "profiles.yaml").write_text("smoke: {all: {seeds: 1, epochs: 1}}\n")
     (outcome,) = batch.run([], "smoke", tiny, root=tmp_path, out=tmp_path / "o", progress=False)
     assert outcome.problem is None

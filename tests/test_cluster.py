@@ -5,12 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
-from command import CHECKOUT, aecore
+from command import CHECKOUT, aecore, until
 from test_faults import listed
 
 from aecore.checks import InvalidValue
@@ -48,10 +47,7 @@ class Dask:
         self.scheduler = self._dask(
             "scheduler", "--host", "127.0.0.1", "--port", port, "--scheduler-file", str(place)
         )
-        deadline = time.monotonic() + 60
-        while not place.exists():
-            assert time.monotonic() < deadline, "no scheduler"
-            time.sleep(0.1)
+        until(place.exists, self.scheduler)
         text = place.read_text()
         self.address = text[text.index("tcp://") :].split('"')[0]
 
@@ -107,13 +103,14 @@ def test_workers_come_and_go(tiny, tmp_path, dask, record_property):
     for _ in range(3):
         dask.start_worker()
     running = program(tiny, home, dask.address, count, epochs)
+
+    def stored():
+        return list(home.glob("runs/*/*"))
+
     killed = 0
     while running.poll() is None and killed < 2:
-        before = len(list(home.glob("runs/*/*")))
-        deadline = time.monotonic() + 60
-        while running.poll() is None and len(list(home.glob("runs/*/*"))) == before:
-            assert time.monotonic() < deadline, "nothing was trained"
-            time.sleep(0.05)
+        more = 1 + len(stored())
+        until(lambda more=more: running.poll() is not None or len(stored()) >= more)
         if running.poll() is None:
             dask.start_worker()
             dask.workers[killed].send_signal(signal.SIGKILL)
@@ -142,11 +139,7 @@ def test_a_scheduler_that_dies_costs_a_second_call(tiny, tmp_path, dask, record_
     home = tmp_path / "home"
     dask.start_worker()
     running = program(tiny, home, dask.address, 3, 150)
-    deadline = time.monotonic() + 60
-    while not list(home.glob("runs/*/*/run.json")):
-        assert running.poll() is None
-        assert time.monotonic() < deadline, "nothing was trained"
-        time.sleep(0.05)
+    until(lambda: list(home.glob("runs/*/*/run.json")), running)
     dask.scheduler.send_signal(signal.SIGKILL)
     dask.scheduler.wait()
     _, said = running.communicate(timeout=120)

@@ -45,9 +45,7 @@ def test_page_decodes_as_pytorch_does(image_shape, channels, d):
 
 
 @pytest.mark.parametrize("architecture", ["dense", "residual"])
-def test_a_network_without_a_form_in_the_page_has_no_live_part(architecture, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+def test_a_network_without_a_form_in_the_page_has_no_live_part(architecture, shown):
     run = SimpleNamespace(spec=Spec(architecture=architecture))
     assert decoder(run) is None
     morph_player(decoder(run), {"0": [1.0, 2.0]}, 5, "caption")

@@ -250,11 +250,7 @@ def test_the_neighbors_that_can_be_picked(tiny, store, run):
     np.testing.assert_array_equal(found["dense"], brute(codes, 6, "L2")[[4, 50]])
 
 
-def test_a_picked_image_shows_its_neighbors_before_and_after(monkeypatch):
-    outputs = []
-    monkeypatch.setattr(
-        "IPython.display.display", lambda bundle, raw: outputs.append(bundle["text/html"])
-    )
+def test_a_picked_image_shows_its_neighbors_before_and_after(shown):
     images = torch.zeros(6, 1, 12, 10)
     images[5] = 1
     near = {"by pixels": np.array([[1, 2], [5, 3]]), "by code": np.array([[2, 4], [3, 0]])}
@@ -267,7 +263,7 @@ def test_a_picked_image_shows_its_neighbors_before_and_after(monkeypatch):
         page.evaluate(
             "html => { document.body.innerHTML = html;"
             " document.dispatchEvent(new Event('DOMContentLoaded')); }",
-            "".join(outputs),
+            "".join(bundle["text/html"] for bundle in shown),
         )
         page.wait_for_selector(".aecore-neighbors[data-drawn] .stage canvas")
         page.click(".choices button:nth-child(2)")

@@ -3,11 +3,10 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-import nbformat
 import papermill
 import pytest
 import yaml
-from command import CHECKOUT
+from command import CHECKOUT, notebook
 
 from aecore.checks import InvalidValue
 from aecore.data import load
@@ -39,11 +38,11 @@ def test_every_value_of_a_profile_passes(name):
     shared = sections.pop("all", {})
     assert set(sections) <= {notebook.stem for notebook in NOTEBOOKS}
     used = set()
-    for notebook in NOTEBOOKS:
-        known = parameters.known(notebook)
+    for path in NOTEBOOKS:
+        known = parameters.known(path)
         used |= set(known.defaults)
         overrides = {key: value for key, value in shared.items() if key in known.defaults}
-        parameters.checked(notebook.stem, known, {**overrides, **sections.get(notebook.stem, {})})
+        parameters.checked(path.stem, known, {**overrides, **sections.get(path.stem, {})})
     assert set(shared) <= used
 
 
@@ -139,12 +138,8 @@ NOTEBOOK = [
 @pytest.fixture
 def small(tmp_path, tiny):
     """A project with one notebook whose second cell reads its parameters."""
-    cells = [nbformat.v4.new_code_cell(source) for source in NOTEBOOK]
-    cells[0].metadata["tags"] = ["parameters"]
-    language = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
-    (tmp_path / "notebooks").mkdir()
     path = tmp_path / "notebooks" / "small.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=language), path)
+    notebook(path, *NOTEBOOK)
     (tmp_path / "profiles.yaml").write_text(f"quick: {{all: {{dataset: {tiny}}}}}\n")
     return path
 

@@ -43,16 +43,14 @@ def images(channels):
 
 
 @pytest.fixture(params=[1, 3])
-def page_file(request, tmp_path, monkeypatch):
+def page_file(request, tmp_path, shown):
     """A page as the book has it: two panels of the same twelve points, and the sheet of images."""
-    bundles = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
     points = np.stack(np.divmod(np.arange(12), 4), axis=1).astype(np.float32)
     panels = {"one": points, "other": points[::-1]}
     sheet = widgets.image_sheet(images(request.param))
     figure = maps.projections(panels, np.arange(12) % 3)
     show(figure, "caption", alt="alt", sheet=sheet)
-    body = "".join(bundle["text/html"] for bundle in bundles)
+    body = "".join(bundle["text/html"] for bundle in shown)
     scripts = [PLOTLY, ASSETS / "decoder.js", ASSETS / "figures.js"]
     tags = "".join(f'<script src="{path.as_uri()}"></script>' for path in scripts)
     style = f'<link rel="stylesheet" href="{(ASSETS / "style.css").as_uri()}">'

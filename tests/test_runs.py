@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -11,6 +10,7 @@ import psutil
 import pytest
 import torch
 import torch.nn.functional as F
+from command import until
 
 from aecore import models, randomness
 from aecore.checks import InvalidValue
@@ -130,8 +130,6 @@ def test_bad_input_is_refused_before_training(tiny, store, tmp_path):
 
 
 def test_run_encodes_and_decodes_like_its_model(tiny, store):
-    from aecore.data import load
-
     run, images = fit([spec(tiny)], store=store)[0], load(tiny).test_images
     floats = images.float() / 255
     codes = run.model.encode(floats)
@@ -153,12 +151,8 @@ fit([Spec(dataset=data, epochs=250, batch_size=30, dropout=0.2, latent_dim=d) fo
 
 
 def start(tiny, root, script):
-    return subprocess.Popen(
-        [sys.executable, str(script), tiny, str(root)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    program = [sys.executable, str(script), tiny, str(root)]
+    return subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 @pytest.mark.fault(
@@ -171,11 +165,7 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     script, root = tmp_path / "script.py", tmp_path / "store"
     script.write_text(SCRIPT)
     process = start(tiny, root, script)
-    deadline = time.monotonic() + 60
-    while not list(root.glob("checkpoints/[!.]*.safetensors")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "no checkpoint was written"
-        time.sleep(0.05)
+    until(lambda: list(root.glob("checkpoints/[!.]*.safetensors")), process)
     os.killpg(process.pid, ending)
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
@@ -195,9 +185,8 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
 
 def test_a_head_is_trained_on_the_codes_of_its_frozen_encoder(tiny, store):
     encoder = spec(tiny)
-    head = Spec(
-        dataset=tiny, architecture="classifier", loss="cross_entropy", frozen=encoder, epochs=2
-    )
+    kind = {"architecture": "classifier", "loss": "cross_entropy"}
+    head = Spec(dataset=tiny, frozen=encoder, epochs=2, **kind)
     (run,) = fit([head], store=store)
     assert run.image_shape == (2,) and run.classes == 3
     (trained,) = fit([encoder], store=store)
@@ -222,11 +211,7 @@ def test_workers_end_with_their_parent(tiny, tmp_path, record_property):
     script, root = tmp_path / "script.py", tmp_path / "store"
     script.write_text(SCRIPT)
     process = start(tiny, root, script)
-    deadline = time.monotonic() + 60
-    while not list(root.glob("checkpoints/[!.]*.safetensors")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "no checkpoint was written"
-        time.sleep(0.05)
+    until(lambda: list(root.glob("checkpoints/[!.]*.safetensors")), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) >= 2
     process.kill()

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import pytest
+from command import until
 from scipy.stats import kstest, spearmanr
 
 from aecore.checks import InvalidValue
@@ -243,11 +243,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(tiny, tmp_path):
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(Path(__file__).parent), tiny, str(root)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 90
-    while len(list(root.glob(FINISHED))) < 5:
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "no guided trial was finished"
-        time.sleep(0.02)
+    until(lambda: len(list(root.glob(FINISHED))) >= 5, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=60)
     finished = {path.parent.name: path.stat().st_mtime_ns for path in root.glob(FINISHED)}

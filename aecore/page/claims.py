@@ -76,12 +76,12 @@ def replicate(
 
     `experiment` is its id, such as "A2". `measured` maps what was measured to a text or to
     numbers, one a seed, of which mean ± standard deviation are shown, or to a mapping of them;
-    those that are among the experiment's figures ("name", or "name, part") are compared with it, by
-    its own tolerance or `within`. `holds` says of
-    what was reported in words whether it is found again, None where that is open. `unlike` is what
-    makes the runs another experiment: then nothing is said. `lacks` is what they fall short of:
-    then only a difference is left open. `why` is a remark. On `runs` of other data than MNIST
-    nothing is displayed, and networks that are hardly trained agree and differ with nothing.
+    those among the experiment's figures ("name", or "name, part") are compared with it, by its own
+    tolerance or `within`. `holds` says of what was reported in words whether it is found again,
+    None where that is open. `unlike` is what makes the runs another experiment: then nothing is
+    said. `lacks` is what they fall short of: then only a difference is left open. `why` is a
+    remark. On `runs` of other data than MNIST nothing is displayed, and networks that are hardly
+    trained agree and differ with nothing.
     """
     known, runs = EXPERIMENTS[_known(experiment)], list(runs)
     if _of_other_data(runs):
