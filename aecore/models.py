@@ -39,7 +39,13 @@ def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
     return torch.stack([error, divergence])
 
 
-LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "elbo": elbo, "cross_entropy": F.cross_entropy}
+def root_mse(output: Tensor, target: Tensor) -> Tensor:
+    """The root of the mean squared error over a batch: (), of images (N, …)."""
+    return F.mse_loss(output, target).sqrt()
+
+
+LOSSES = {"mse": F.mse_loss, "root_mse": root_mse, "l1": F.l1_loss, "elbo": elbo,
+          "cross_entropy": F.cross_entropy}  # fmt: skip
 ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": keep}
 
 
@@ -152,6 +158,8 @@ class DenseAutoencoder(Network):
         self.hidden, self.code, self.output = (ACTIVATIONS[name] for name in names)
         widths = [math.prod(image_shape), *spec.widths, spec.latent_dim]
         self.encoder, self.decoder = _linear_layers(widths), _linear_layers(widths[::-1])
+        if spec.tied:
+            self.decoder = nn.ModuleList([Transposed(of) for of in reversed(self.encoder)])
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
         *layers, to_code = self.encoder
@@ -166,6 +174,23 @@ class DenseAutoencoder(Network):
             z = drop(self.hidden(layer(z)))  # (N, width)
         y = self.output(to_image(z)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
         return (y + 1) / 2 if self.spec.centered else y
+
+
+class Transposed(nn.Module):
+    """A linear layer, (N, m) to (N, n), whose weights are those of one from n to m, transposed."""
+
+    def __init__(self, of: nn.Linear) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(of.in_features))
+        self.of = (of,)  # in a tuple, so that its weights count once, as the encoder's
+
+    @property
+    def weight(self) -> Tensor:
+        """The weights (n, m)."""
+        return self.of[0].weight.T
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
 
 
 class Residual(nn.Module):
@@ -245,13 +270,13 @@ class Family:
 
     build: Callable[[Spec, Shape, int], Network]
     title: str
-    losses: tuple[str, ...] = ("mse", "l1")
+    losses: tuple[str, ...] = ("mse", "l1", "root_mse")
     fields: tuple[str, ...] = ()  # fields of `Spec` that no other architecture has
     stacks: bool = False
     live: bool = False
 
 
-DENSE = ("widths", "centered", "activation", "code_activation", "output_activation")
+DENSE = ("widths", "centered", "tied", "activation", "code_activation", "output_activation")
 FAMILIES = {
     "conv": Family(ConvAutoencoder, "autoencoder", stacks=True, live=True),
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
@@ -310,18 +335,18 @@ def build(
 ) -> Network:
     """The network of `spec` for images of `image_shape` (C, H, W), with its initial weights.
 
-    Weights and biases ~ U(-b, b), b = 1/√(fan-in), PyTorch's own default (He et al. 2015 with
-    a = √5), drawn on the CPU from the spec's seed, so that they are the same on every device;
-    normalizing layers begin as the identity. Raises `InvalidValue` for a layer of another kind.
+    Weights and biases ~ U(-b, b), drawn on the CPU from the spec's seed, so that they are the same
+    on every device. `uniform`: b = 1/√(fan-in), PyTorch's own default (He et al. 2015 with a = √5).
+    `glorot`: b = √(6 / (fan-in + fan-out)) (Glorot & Bengio 2010, Eq. 16), of n biases √(3 / n).
+    Normalizing layers begin as the identity. Raises `InvalidValue` for a layer of another kind.
     """
     model = blank(spec, image_shape, classes).to_empty(device="cpu")
     generator, drawn = randomness.generator(spec.seed, "weights"), set()
     with torch.no_grad():
         for layer in model.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                # PyTorch takes the second dimension as fan-in, for transposed convolutions too.
-                bound = 1 / math.sqrt(layer.weight[0].numel())
-                for weights in (layer.weight, layer.bias):
+            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | Transposed):
+                for weights in layer.parameters():
+                    bound = _bound(layer, weights, spec.initial_weights)
                     weights.uniform_(-bound, bound, generator=generator)
             elif isinstance(layer, nn.modules.batchnorm._NormBase):
                 layer.reset_parameters()
@@ -333,3 +358,12 @@ def build(
             must = "a layer that models.build can draw from the seed"
             raise InvalidValue(f"{name} of architecture={spec.architecture!r} must be of {must}")
     return model.to(device, memory_format=torch.channels_last)
+
+
+def _bound(layer: nn.Module, weights: Tensor, initial_weights: str) -> float:
+    """The largest value with which the weights or biases of a layer begin."""
+    # PyTorch takes the second dimension as fan-in, for transposed convolutions too.
+    fan_in, fan_out = layer.weight[0].numel(), layer.weight[:, 0].numel()
+    if initial_weights == "uniform":
+        return 1 / math.sqrt(fan_in)
+    return math.sqrt(6 / (fan_in + fan_out) if weights.dim() > 1 else 3 / weights.numel())

@@ -36,7 +36,9 @@ class Run:
 
     @cached_property
     def model(self) -> models.Network:
-        """The trained network, on the CPU, in evaluation."""
+        """The trained network, on the CPU, in evaluation; `InvalidValue` without its weights."""
+        if not self.weights:
+            raise InvalidValue("a run without weights has no model: fit(run.spec) trains it again")
         model = accelerate(models.build(self.spec, self.image_shape, self.classes))
         copies = {name: torch.from_numpy(a.copy()) for name, a in self.weights.items()}
         model.load_state_dict(copies)
@@ -101,20 +103,22 @@ def fit(
     executor: Executor | None = None,
     device: str = "auto",
     store: Store | None = None,
+    weights: bool = True,
 ) -> Runs:
     """The runs of `specs`, in their order: read from the store, or trained and stored.
 
     Training goes through `executor`, by default the cluster that `AECORE_SCHEDULER` names, else one
     process a core with one thread each; progress goes to stderr. After Ctrl-C or a kill, the same
-    call continues from the last checkpoints. Raises `InvalidValue` for what is no spec or device,
-    `DataError`, `StoreError` or `ClusterError` before anything is trained.
+    call continues from the last checkpoints. Without `weights` a run will do that is published
+    without them, for its losses and what was computed of it. Raises `InvalidValue` for what is no
+    spec or device, `DataError`, `StoreError` or `ClusterError` before anything is trained.
     """
     specs = [specs] if isinstance(specs, Spec) else list(specs)
     store = store or Store()
     if executor is None and not cluster.address():
         device = str(resolve_device(device))
     keys = [run_key(spec) for spec in specs]
-    entries = {key: store.read("run", key) for key in dict.fromkeys(keys)}
+    entries = {key: jobs.stored(key, store, weights) for key in dict.fromkeys(keys)}
     wanted = {key: spec for key, spec in zip(keys, specs, strict=True) if entries[key] is None}
     if wanted:
         store.check_writable()

@@ -13,6 +13,7 @@ from aecore.store.entries import digest
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "one_cycle")
+INITIAL_WEIGHTS = ("uniform", "glorot")
 SEEDS = 2**63 - 1  # the largest
 count = partial(whole, low=1)
 
@@ -49,6 +50,8 @@ class Spec:
     code_activation: str = field("linear", choice, ACTIVATIONS)
     output_activation: str = field("sigmoid", choice, ACTIVATIONS)
     centered: bool = field(False, checks.flag)  # the network's own pixels are in [-1, 1]
+    tied: bool = field(False, checks.flag)  # the decoder's weights are the encoder's, transposed
+    initial_weights: str = field("uniform", choice, INITIAL_WEIGHTS)  # as `models.build` draws them
     latent_dim: int = field(4, count)
     beta: float = field(1.0, real, above=0)  # weight of a variational code's divergence
     frozen: Self | None = None  # classifier: only its head is trained, on the codes of this run

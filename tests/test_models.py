@@ -121,6 +121,37 @@ def test_a_centered_network_sees_and_draws_pixels_around_zero():
     torch.testing.assert_close(2 * centered(x) - 1, model(2 * x - 1))
 
 
+def test_a_tied_decoder_has_the_weights_of_its_encoder_and_biases_of_its_own():
+    spec = Spec(architecture="dense", widths=(7,), latent_dim=3, tied=True, loss="root_mse")
+    model = build(spec, (1, 4, 5))
+    sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    assert sizes == {
+        "encoder.0.weight": (7, 20), "encoder.0.bias": (7,), "encoder.1.weight": (3, 7),
+        "encoder.1.bias": (3,), "decoder.0.bias": (7,), "decoder.1.bias": (20,),
+    }  # fmt: skip
+    x = torch.rand(2, 1, 4, 5)
+    (first, a), (second, b) = ((layer.weight, layer.bias) for layer in model.encoder)
+    c, d = (layer.bias for layer in model.decoder)
+    code = torch.relu(x.flatten(1) @ first.T + a) @ second.T + b
+    drawn = torch.sigmoid(torch.relu(code @ second + c) @ first + d).view(2, 1, 4, 5)
+    torch.testing.assert_close(model(x), drawn)
+    loss = model.loss(model(x), x)
+    torch.testing.assert_close(loss, (drawn - x).square().mean().sqrt())
+    of_tied, of_plain = (torch.autograd.grad(one, first)[0]
+                         for one in (loss, (drawn - x).square().mean().sqrt()))  # fmt: skip
+    torch.testing.assert_close(of_tied, of_plain)
+
+
+def test_glorot_weights_are_those_of_pytorch_in_size():
+    model = build(Spec(initial_weights="glorot"), (1, 28, 28))
+    for layer in [*model.encoder, *model.decoder]:
+        theirs = nn.init.xavier_uniform_(torch.empty_like(layer.weight))
+        if layer.weight.numel() > 1000:
+            torch.testing.assert_close(layer.weight.std(), theirs.std(), rtol=0.05, atol=0)
+        assert layer.weight.abs().max() <= theirs.abs().max() * 1.2
+        assert layer.bias.abs().max() <= (3 / layer.bias.numel()) ** 0.5
+
+
 def test_variational_code_is_drawn_around_the_mean():
     spec = Spec(architecture="vae", loss="elbo", latent_dim=2)
     model = build(spec, (1, 28, 28))

@@ -55,6 +55,23 @@ def test_fit_answers_from_the_store(tiny, store):
     assert again[0].provenance["device"].startswith("cpu")
 
 
+def test_a_run_published_without_weights_is_trained_again_when_they_are_asked_for(tiny, tmp_path):
+    (run,) = fit(spec(tiny), store=Store(tmp_path / "first", layers=()))
+    published, store = Store(tmp_path / "published", layers=()), tmp_path / "store"
+    published.write("run", run.key, Store(tmp_path / "first").read("run", run.key).document, {})
+    layered = Store(store, layers=(published.root,))
+    (light,) = fit(spec(tiny), store=layered, weights=False)
+    assert light.history == run.history and not light.diverged and not store.exists()
+    with pytest.raises(InvalidValue, match="without weights has no model"):
+        light.encode(load(tiny).test_images)
+    assert (
+        bits(fit(spec(tiny), store=layered)[0])
+        == bits(run)
+        == bits(fit(spec(tiny), store=layered)[0])
+    )
+    assert layered.has("run", run.key)
+
+
 def live_in(home):
     os.environ["AECORE_HOME"] = home
 

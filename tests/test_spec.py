@@ -139,6 +139,8 @@ def test_defaults_are_part_of_every_key():
         "code_activation": "linear",
         "output_activation": "sigmoid",
         "centered": False,
+        "tied": False,
+        "initial_weights": "uniform",
         "latent_dim": 4,
         "beta": 1.0,
         "frozen": None,

@@ -73,6 +73,12 @@ def run_key(spec: Spec) -> str:
     return spec.key(load(spec.dataset).digest, recipe(spec))
 
 
+def stored(key: str, store: Store, weights: bool = True) -> Entry | None:
+    """A run's entry, if there is one; some are published without the `weights`."""
+    entry = store.read("run", key)
+    return entry if entry is not None and (entry.arrays or not weights) else None
+
+
 def train_job(
     specs: Sequence[Spec],
     store: Store | None,
@@ -89,7 +95,7 @@ def train_job(
     store, device = store or Store(), str(resolve_device(device))
     keyed, counter = {run_key(spec): spec for spec in specs}, Counter(counter_path)
     with store.lease(*keyed) as lease:
-        entries = {key: store.read("run", key) for key in keyed}
+        entries = {key: stored(key, store) for key in keyed}
         with reproducible():
             data = load(specs[0].dataset)
             if encoder is not None:

@@ -34,7 +34,8 @@ def shape(spec: Spec) -> tuple | None:
 
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
     """
-    if not models.FAMILIES[spec.architecture].stacks or spec.code_activation == "sigmoid":
+    single = spec.code_activation == "sigmoid" or spec.tied or spec.loss == "root_mse"
+    if single or not models.FAMILIES[spec.architecture].stacks:
         return None
     return tuple(getattr(spec, name) for name in SHARED)
 

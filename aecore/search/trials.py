@@ -179,7 +179,7 @@ def train(
     folds = [range(proposal.spec.folds or 1) for proposal in proposals]
     pairs = list(zip(proposals, folds, strict=True))
     specs = [p.spec.replace(epochs=p.epochs, fold=fold) for p, some in pairs for fold in some]
-    runs = iter(fit(specs, device=device, **where))
+    runs = iter(fit(specs, device=device, weights=False, **where))
     return [Trial(p.number, p.spec, tuple(islice(runs, len(some)))) for p, some in pairs]
 
 

@@ -76,12 +76,13 @@ class Store:
         return None
 
     def write(self, kind: str, key: str, document: dict[str, Any], arrays: Arrays) -> None:
-        """Store an entry: complete under its name, or not at all. One that is there stays.
+        """Store an entry: complete under its name, or not at all. One that has as much stays.
 
         Raises `StoreError` if the folder can't be written or the disk is full.
         """
         folder = _folder(self.root, kind, key)
-        if self.read(kind, key) is not None:
+        there = self.read(kind, key)
+        if there is not None and arrays.keys() <= there.arrays.keys():
             return
         files = {f"{kind}.json": _signed(document, arrays)}
         if arrays:
