@@ -102,13 +102,14 @@ class Masking(Corruption):
 
 @dataclass(frozen=True)
 class Occlusion(Corruption):
-    """x' = 0 inside a rectangle that covers `fraction` of the image, x outside.
+    """x' = `fill` inside a rectangle that covers `fraction` of the image, x outside.
 
     It has the image's proportions, sides round(√fraction · H) and round(√fraction · W), and a
     place drawn uniformly for each image.
     """
 
     fraction: float = field(MISSING, checks.real, 0, 1)
+    fill: float = field(0.0, checks.real, 0, 1)
     strength = property(attrgetter("fraction"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
@@ -120,7 +121,7 @@ class Occlusion(Corruption):
 
         height, width = images.shape[2:]
         hidden = covered(height)[:, None, :, None] & covered(width)[:, None, None, :]
-        return images.masked_fill(hidden, 0)
+        return images.masked_fill(hidden, self.fill)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,14 @@ def fit(
     return Runs(_run(key, spec, entries[key]) for key, spec in zip(keys, specs, strict=True))
 
 
+def known(specs: Iterable[Spec], store: Store | None = None) -> Runs:
+    """Those of the runs of `specs` that the store holds, weights or not; nothing trains."""
+    store = store or Store()
+    keyed = [(run_key(spec), spec) for spec in specs]
+    found = [(key, spec, jobs.stored(key, store, weights=False)) for key, spec in keyed]
+    return Runs(_run(key, spec, entry) for key, spec, entry in found if entry is not None)
+
+
 def _run(key: str, spec: Spec, entry: Entry) -> Run:
     facts = ("image_shape", "history", "best_epoch", "provenance", "classes")
     known = {name: entry.document[name] for name in facts if name in entry.document}

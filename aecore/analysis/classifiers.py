@@ -185,8 +185,3 @@ def gaps(runs: Sequence[Run]) -> list[float]:
     """Validation loss of the best epoch over training loss of the last, for each run."""
     pairs = [(run.validation_loss, run.history[-1]["train_loss"]) for run in runs]
     return [best / last if best and last else math.nan for best, last in pairs]
-
-
-def learns(runs: Sequence[Run]) -> bool:
-    """Whether the validation loss of every run is lower at its best epoch than after the first."""
-    return not any(r.diverged or r.validation_loss >= r.history[0]["validation_loss"] for r in runs)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from aecore.analysis.errors import loss_curves, pca_errors, reconstruction_errors
-from aecore.data import Dataset, as_floats
+from aecore.data import Dataset
 from aecore.runs import Run
 from aecore.spec import Spec
 
@@ -30,9 +30,3 @@ def pca_roots(data: Dataset, models: Mapping[str, Spec], train_images: int | Non
     dims = {name: spec.latent_dim for name, spec in models.items()}
     errors = pca_errors(data, max(dims.values()), train_images).set_index("latent_dim")["mse"]
     return pd.Series({name: np.sqrt(errors.get(d, np.nan)) for name, d in dims.items()})
-
-
-def error_of_mean_image(data: Dataset) -> float:
-    """What is left if every test image is drawn as the mean training image."""
-    middle = as_floats(data.train_images).mean(0)
-    return float((as_floats(data.test_images) - middle).square().mean().sqrt())

@@ -105,14 +105,14 @@ def frame(of: Sequence[Any], found: Sequence[Any], columns: Sequence[str]) -> pd
     Of a run these are `key`, `architecture`, `latent_dim` and `seed`. What is found is a dict or,
     for several rows, a list of them; None, of a run that diverged, is a row of NaN.
     """
-    rows = []
+    rows, fields = [], ["architecture", "latent_dim", "seed"]
     for one, answer in zip(of, found, strict=True):
         own = one if isinstance(one, dict) else {"key": one.key} | {
-            name: getattr(one.spec, name) for name in ("architecture", "latent_dim", "seed")
+            name: getattr(one.spec, name) for name in fields
         }  # fmt: skip
         several = answer if isinstance(answer, list) else [answer or {}]
         rows += [own | {name: _numbers(row.get(name)) for name in columns} for row in several]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["key", *fields, *columns])
 
 
 def _job(function: Callable[..., Any], one: Asked, counter_path: Path | None = None) -> Any:

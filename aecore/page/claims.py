@@ -1,12 +1,14 @@
 """What a notebook states: its answer, its claims, and the reports' experiments beside ours."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_ind
 
 from aecore import checks
-from aecore.page.reports import EXPERIMENTS
+from aecore.page.reports import EXPERIMENTS, LEAST
 from aecore.page.show import caption_of, escape, put, spread
 
 ANSWER = "application/vnd.aecore.answer+json"
@@ -14,10 +16,13 @@ CLAIM = "application/vnd.aecore.claim+json"
 REPLICATION = "application/vnd.aecore.replication+json"
 
 HARDLY = 50_000  # training images, with repetition, below which a network shows nothing
+REPRODUCED, BETTER, MISSED = "reproduced", "better", "not reproduced"
 VERDICTS = {
-    True: ("holds", "✓ agrees"),
-    False: ("fails", "✗ differs"),
-    None: ("open", "○ too small to say"),
+    REPRODUCED: ("holds", "✓ reproduced"),
+    BETTER: ("holds", "✓ better than reported"),
+    MISSED: ("fails", "✗ not reproduced"),
+    "not testable": ("open", "– not testable"),
+    None: ("open", "○ open"),
 }
 HOLDS = {
     True: ("holds", "✓ holds"),
@@ -27,7 +32,7 @@ HOLDS = {
 
 Values = Iterable[float] | float | str
 Measured = Mapping[str, Values | Mapping[str, Values]]
-Parts = Mapping[str, bool | None]
+Parts = Mapping[str, bool | str | None]
 
 
 def answer(text: str) -> None:
@@ -66,91 +71,107 @@ def replicate(
     measured: Measured,
     holds: Parts | None = None,
     *,
-    within: float | None = None,
+    ours: Measured | None = None,
     unlike: str = "",
-    lacks: str = "",
     why: str = "",
     runs: Iterable[Any] = (),
 ) -> None:
     """Displays what we measure beside what a report did; the book's scoreboard repeats it.
 
-    `experiment` is its id, such as "A2". `measured` maps what was measured to a text or to
-    numbers, one a seed, of which mean ± standard deviation are shown, or to a mapping of them;
-    those among the experiment's figures ("name", or "name, part") are compared with it, by its own
-    tolerance or `within`. `holds` says of what was reported in words whether it is found again,
-    None where that is open. `unlike` is what makes the runs another experiment: then nothing is
-    said. `lacks` is what they fall short of: then only a difference is left open. `why` is a
-    remark. On `runs` of other data than MNIST nothing is displayed, and networks that are hardly
-    trained agree and differ with nothing.
+    `experiment` is its id, such as "A2". `measured` maps what was measured, under the report's own
+    recipe where it has one, to a text or to numbers, one a seed, of which mean ± standard deviation
+    are shown, or to a mapping of them; those among the experiment's figures ("name", or "name,
+    part") are judged by `Experiment.verdict`. `ours` is the same under our recipe, and not judged.
+    `holds` says of what was reported in words whether it is found again, None where that is open.
+    Where there is neither a figure nor a word, nothing can be tested. `unlike` is what makes the
+    runs another experiment, or a smaller one: then nothing is said. `why` is a remark. Without `runs`, or on those of other data than
+    MNIST, nothing is displayed, and networks that are hardly trained agree and differ with nothing.
     """
     known, runs = EXPERIMENTS[_known(experiment)], list(runs)
-    if _of_other_data(runs):
+    if not runs or _of_other_data(runs):
         return
-    parts = {**_compared(experiment, measured, within), **(holds or {})}
-    agrees, reason = _verdict(parts, unlike or _hardly_trained(runs), lacks)
-    reason = "; ".join(filter(None, (reason, why)))
-    here = "; ".join(_said(name, values) for name, values in measured.items())
-    kind, verdict = VERDICTS[agrees]
+    parts, seeds = {**_judged(experiment, measured), **(holds or {})}, {r.spec.seed for r in runs}
+    unlike = unlike or _hardly_trained(runs)
+    if parts and not known.trials and len(seeds) < LEAST:
+        unlike = unlike or f"{len(seeds)} of at least {LEAST} seeds"
+    verdict, reason = _verdict(parts, unlike)
     record = {
         "experiment": experiment,
-        "measured": here,
-        "agrees": agrees,
-        "why": reason,
-        "seeds": len({run.spec.seed for run in runs}),
+        "measured": _listed(measured),
+        "ours": _listed(ours or {}),
+        "verdict": verdict,
+        "why": "; ".join(filter(None, (reason, why))),
+        "seeds": len(seeds),
         "devices": list(dict.fromkeys(str(run.provenance["device"]) for run in runs)),
     }
+    kind, said = VERDICTS[verdict]
+    facts = {"Reported": known.found, "Here": record["measured"]}
+    facts |= {"By our recipe": record["ours"]} if ours else {}
+    markup = " ".join(f"<strong>{name}:</strong> {escape(of)}." for name, of in facts.items())
     put(
-        f'<div class="aecore-claim {kind}"><span class="verdict">{verdict}</span> '
-        f"<strong>{experiment}</strong> {escape(known.done)}. "
-        f"<strong>Reported:</strong> {escape(known.found)}. "
-        f'<strong>Here:</strong> {escape(here)}. <span class="why">{escape(reason)}</span></div>',
-        f"{verdict}: {experiment}: reported {known.found}; here {here}",
+        f'<div class="aecore-claim {kind}"><span class="verdict">{said}</span> '
+        f"<strong>{experiment}</strong> {escape(known.done)}. {markup} "
+        f'<span class="why">{escape(record["why"])}</span></div>',
+        f"{said}: {experiment}: reported {known.found}; here {record['measured']}",
         **{REPLICATION: record},
     )
     caption_of("", runs)
 
 
-def above(first: Iterable[float], second: Iterable[float]) -> bool | None:
-    """Whether the values of one, one a seed, lie above those of another on average.
+def above(*groups: Iterable[float]) -> bool | None:
+    """Whether the values of each group, one a seed, lie above those of the next on average.
 
-    None, so that nothing is said, where one has a single value or the means are no farther apart
-    than the larger of both standard deviations.
+    Not, if one lies below the next; None, so that nothing is said, where that is open: a group has
+    a single value, the means are no farther apart than the larger of both standard deviations, or
+    Welch's 95 % interval of their difference has 0 in it.
     """
-    one, other = (np.asarray(list(values), dtype=float) for values in (first, second))
+    every = [np.asarray(list(values), dtype=float) for values in groups]
+    found = [_above(one, other) for one, other in pairwise(every)]
+    return False if False in found else None if None in found else True
+
+
+def _above(one: np.ndarray, other: np.ndarray) -> bool | None:
     if min(len(one), len(other)) < 2:
         return None
     gap = one.mean() - other.mean()
-    return bool(gap > 0) if abs(gap) > max(one.std(ddof=1), other.std(ddof=1)) else None
+    apart = abs(gap) > max(one.std(ddof=1), other.std(ddof=1))
+    low, high = ttest_ind(one, other, equal_var=False).confidence_interval()
+    return bool(gap > 0) if apart and not low <= 0 <= high else None
 
 
-def _compared(experiment: str, measured: Measured, within: float | None) -> dict[str, bool | None]:
-    """Whether each of the experiment's figures that were measured agrees with ours."""
-    known, parts, single = EXPERIMENTS[experiment], {}, dict(measured)
+def _judged(experiment: str, measured: Measured) -> dict[str, str | None]:
+    """What our values of each of the experiment's figures that were measured say of it."""
+    known, single = EXPERIMENTS[experiment], dict(measured)
     for name, of in measured.items():
         if isinstance(of, Mapping):
             single |= {f"{name}, {part}": values for part, values in of.items()}
-    compared = known.figures if within or known.within or known.at_most else {}
-    for name in compared:
-        if isinstance(single.get(name, ""), str):
-            continue
-        values = np.ravel(single[name])
-        agrees = known.agrees(name, float(values.mean()), within) if len(values) else None
-        parts[f"{name} (reported {known.figures[name]:g})"] = agrees
-    return parts
+    return {
+        f"{name} (reported {figure:g})": known.verdict(name, np.ravel(single[name]))
+        for name, figure in known.figures.items()
+        if not isinstance(single.get(name, ""), str)
+    }
 
 
-def _verdict(parts: Parts, unlike: str, lacks: str) -> tuple[bool | None, str]:
-    """Whether every part of a reported result is found again, and, unless it is, why not."""
+def _verdict(parts: Parts, unlike: str) -> tuple[str | None, str]:
+    """What becomes of a reported result by that of its parts, and, unless it is well, why."""
     if unlike:
         return None, unlike
-    missed = [name for name, holds in parts.items() if holds is not None and not holds]
-    still_open = [name for name, holds in parts.items() if holds is None]
-    if not missed and not still_open:
-        return True, ""
-    why = [lacks] if lacks else []
-    why += [f"not found again: {_some(missed)}"] if missed else []
+    if not parts:
+        return "not testable", "without a figure or a word to test"
+    words = {True: REPRODUCED, False: MISSED}
+    of = {name: words.get(part, part) for name, part in parts.items()}
+    missed, better, still_open = (
+        [name for name, part in of.items() if part == kind] for kind in (MISSED, BETTER, None)
+    )
+    why = [f"not found again: {_some(missed)}"] if missed else []
     why += [f"still open: {_some(still_open)}"] if still_open else []
-    return False if missed and not lacks else None, "; ".join(why)
+    why += [f"better: {_some(better)}"] if better else []
+    verdict = None if still_open else BETTER if better else REPRODUCED
+    return MISSED if missed else verdict, "; ".join(why)
+
+
+def _listed(measured: Measured) -> str:
+    return "; ".join(_said(name, values) for name, values in measured.items())
 
 
 def _some(names: list[str]) -> str:

@@ -1,39 +1,69 @@
 """What the five student reports did and measured, read from `reports.yaml`, its one home."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from aecore.checks import InvalidValue
+from aecore.runs import Runs, fit, known, sweep
+from aecore.spec import Spec
+
+LEAST = 5  # seeds of an experiment; with fewer nothing is said of a figure
+TOLERANCE = 0.15  # of a reported figure, unless two standard deviations are more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment of a report: what was done, what was found, and the notebook with ours.
 
-    Ours agrees with one of the `figures` if its mean is larger or smaller by a factor of `within`
-    at most, or larger by one of `at_most`; without either the figure is not compared.
+    `figures` are compared where a page measures a quantity of that name; of these, and of the
+    `recipe` as fields of `Spec`, all stood here before the runs.
     """
 
     notebook: str
     done: str
     found: str
     figures: Mapping[str, float] = field(default_factory=dict)
-    within: float | None = None
-    at_most: float | None = None
-    recipe: Mapping[str, Any] = field(default_factory=dict)  # fields of `Spec`
+    better: str = "lower"  # which side of a figure: lower, higher, or neither
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     network: str = ""  # what the dense networks' page calls it
     trials: int = 0  # of a search
     millions: float = 0  # of images that its trainings saw
 
-    def agrees(self, name: str, mean: float, within: float | None = None) -> bool | None:
-        """Whether the mean of what we measure agrees with the figure; None if it can't be said."""
-        if (within := within or self.within) is not None:
-            return 1 / within <= mean / self.figures[name] <= within
-        return None if self.at_most is None else mean <= self.at_most * self.figures[name]
+    def verdict(self, name: str, values: Iterable[float]) -> str | None:
+        """What our `values` of a figure, one a seed, say of it; None from fewer than `LEAST`.
+
+        "reproduced" within `TOLERANCE` or two standard deviations, whichever is more; beyond that
+        "better" on the good side, else "not reproduced", as with a value that is not finite.
+        """
+        values, reported = np.asarray(list(values), dtype=float), self.figures[name]
+        if len(values) < LEAST:
+            return None
+        off = values.mean() - reported
+        if abs(off) <= max(TOLERANCE * abs(reported), 2 * values.std(ddof=1)):
+            return "reproduced"
+        good = {"lower": off < 0, "higher": off > 0}.get(self.better, False)
+        return "better" if good else "not reproduced"
+
+
+def as_reported(
+    experiment: str, dataset: str, repeat: bool, device: str = "auto", **values: Any
+) -> Runs:
+    """`LEAST` runs of an experiment by the report's own recipe, for `values` as in `sweep`.
+
+    They don't depend on the profile, so the published ones serve every edition. If some are not
+    known they are trained with `repeat`; else, and on other data than MNIST, there are none.
+    """
+    recipe = Spec.from_dict(dict(EXPERIMENTS[experiment].recipe))
+    specs = sweep(recipe, **values, seed=range(LEAST)) if dataset == "mnist" else []
+    if repeat:
+        return fit(specs, device=device, weights=False)
+    runs = known(specs)
+    return runs if len(runs) == len(specs) else Runs()
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Experiment]]:

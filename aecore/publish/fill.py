@@ -20,7 +20,7 @@ import yaml
 from markupsafe import Markup
 from nbformat import NotebookNode
 
-from aecore.page.claims import ANSWER, CLAIM, HOLDS, REPLICATION, VERDICTS
+from aecore.page.claims import ANSWER, CLAIM, HOLDS, MISSED, REPLICATION, VERDICTS
 from aecore.page.reports import EXPERIMENTS, REPORTS
 
 PACKAGE = Path(__file__).parents[1]
@@ -112,15 +112,17 @@ class Edition:
         return self._table("claims", rows=rows) if rows else ""
 
     def scoreboard(self) -> str:
-        """A row for every experiment of the reports: theirs beside ours, and how many agree."""
+        """A row for every experiment of the reports: theirs beside ours, the failures first."""
         ours = {record["experiment"]: record for _, record in self._records(REPLICATION)}
-        counts = {agrees: sum(r["agrees"] is agrees for r in ours.values()) for agrees in VERDICTS}
+        counts = {kind: sum(r["verdict"] == kind for r in ours.values()) for kind in VERDICTS}
+        told = ", ".join(f"{count} {kind or 'open'}" for kind, count in counts.items())
+        not_run = len(EXPERIMENTS) - len(ours)
+        parts = [f"Of {len(EXPERIMENTS)} experiments: {told}, {not_run} not run in this profile."]
+        missed = [(f"{id}: {EXPERIMENTS[id].found}", record["why"])
+                  for id, record in ours.items() if record["verdict"] == MISSED]  # fmt: skip
+        if missed:
+            parts += ["## What did not reproduce", self._table("missed", rows=missed)]
         values = {"experiments": EXPERIMENTS, "ours": ours, "pages": self.pages}
-        parts = [
-            f"Of {len(EXPERIMENTS)} experiments {counts[True]} agree with the report and "
-            f"{counts[False]} differ; for {counts[None]} this profile is too small to say, and "
-            f"{len(EXPERIMENTS) - len(ours)} were not run."
-        ]
         for letter, report in REPORTS.items():
             table = self._table("scoreboard", letter=letter, verdicts=VERDICTS, **values)
             parts += [f"## {letter}. {report}", table]
