@@ -37,9 +37,13 @@ class Run:
     @cached_property
     def model(self) -> models.Network:
         """The trained network, on the CPU, in evaluation; `InvalidValue` without its weights."""
+        return accelerate(self.plain())
+
+    def plain(self) -> models.Network:
+        """A copy of the network of PyTorch's own layers, as forward differentiation needs it."""
         if not self.weights:
             raise InvalidValue("a run without weights has no model: fit(run.spec) trains it again")
-        model = accelerate(models.build(self.spec, self.image_shape, self.classes))
+        model = models.build(self.spec, self.image_shape, self.classes)
         copies = {name: torch.from_numpy(a.copy()) for name, a in self.weights.items()}
         model.load_state_dict(copies)
         return model.requires_grad_(False).eval()

@@ -58,16 +58,19 @@ def regularity(
     return frame(runs, found, list(MEASURED))
 
 
-def comparison(measured: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+def comparison(
+    measured: Mapping[tuple[str, int], pd.DataFrame], titles: Mapping[str, str] = MEASURED
+) -> pd.DataFrame:
     """Tables of `regularity`, by name and latent dimension, as one: a row for each measure.
 
-    A column for each table; a cell is the list of the measure's values, one a seed.
+    Or other tables, with the `titles` of their columns. A column for each table; a cell is the
+    list of the measure's values, one a seed.
     """
     columns = {
-        f"{name}, d = {d}": [rows[measure].tolist() for measure in MEASURED]
+        f"{name}, d = {d}": [rows[measure].tolist() for measure in titles]
         for (name, d), rows in measured.items()
     }
-    return pd.DataFrame(columns, index=pd.Index(MEASURED.values(), name="measure"))
+    return pd.DataFrame(columns, index=pd.Index(titles.values(), name="measure"))
 
 
 def measure(run: Run, steps: int, points: int) -> dict[str, float]:

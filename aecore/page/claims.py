@@ -84,8 +84,9 @@ def replicate(
     part") are judged by `Experiment.verdict`. `ours` is the same under our recipe, and not judged.
     `holds` says of what was reported in words whether it is found again, None where that is open.
     Where there is neither a figure nor a word, nothing can be tested. `unlike` is what makes the
-    runs another experiment, or a smaller one: then nothing is said. `why` is a remark. Without `runs`, or on those of other data than
-    MNIST, nothing is displayed, and networks that are hardly trained agree and differ with nothing.
+    runs another experiment, or a smaller one: then nothing is said. `why` is a remark. Without
+    `runs`, or on those of other data than MNIST, nothing is displayed, and networks that are hardly
+    trained agree and differ with nothing.
     """
     known, runs = EXPERIMENTS[_known(experiment)], list(runs)
     if not runs or _of_other_data(runs):

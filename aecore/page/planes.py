@@ -57,6 +57,23 @@ def basin_map(plane: Any) -> go.Figure:
     return _starred(figure, plane.centroids)
 
 
+def stretch_map(plane: Any, stretch: Any, ellipses: Any) -> go.Figure:
+    """A decoder's `stretch` (points, points) over a plane, and `ellipses` (N, points, 2) on it."""
+    figure = figure_of(height=520, showlegend=False)
+    look = {"colorscale": "Viridis", "colorbar": {"title": "log stretch", "thickness": 12}}
+    hover = "x %{x:.2f}, y %{y:.2f}<br>log stretch %{z:.2f}<extra></extra>"
+    values = {"x": plane.x.numpy(), "y": plane.y.numpy(), "z": stretch.float().numpy()}
+    figure.add_heatmap(**values, **look, hovertemplate=hover)
+    rings = np.pad(ellipses.numpy(), ((0, 0), (0, 1), (0, 0)), constant_values=np.nan)
+    x, y = rings.reshape(-1, 2).T
+    figure.add_scatter(
+        x=x, y=y, mode="lines", line={"color": "white", "width": 1}, hoverinfo="skip"
+    )
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False)
+    return _starred(figure, plane.centroids)
+
+
 def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
     """2-D codes (N, 2) colored by label (N,), with the centroids (K, 2) as stars."""
     figure = figure_of(height=560, legend={"itemsizing": "constant"})
