@@ -102,6 +102,14 @@ def test_recipe_golden(tiny, dropout, recipe, golden):
     np.testing.assert_allclose(losses, golden, rtol=2e-4)
 
 
+def test_weights_that_fade_do_not_slow_a_job_down():
+    """A float below 1e-38 takes a CPU many times as long; an L2 penalty makes them of dead units."""
+    faded = torch.tensor([1e-39])
+    with reproducible():
+        assert float(faded + 0) == 0
+    assert float(faded + 0) != 0
+
+
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_restored_training_goes_on_to_the_same_bits(tiny, optimizer):
     spec = Spec(
