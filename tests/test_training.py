@@ -103,7 +103,7 @@ def test_recipe_golden(tiny, dropout, recipe, golden):
 
 
 def test_weights_that_fade_do_not_slow_a_job_down():
-    """A float below 1e-38 takes a CPU many times as long; an L2 penalty makes them of dead units."""
+    """Floats below 1e-38 take a CPU many times as long; an L2 penalty makes them of dead units."""
     faded = torch.tensor([1e-39])
     with reproducible():
         assert float(faded + 0) == 0

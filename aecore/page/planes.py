@@ -71,7 +71,8 @@ def stretch_map(plane: Any, stretch: Any, ellipses: Any) -> go.Figure:
     )
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False)
-    return _starred(figure, plane.centroids)
+    figure = _starred(figure, plane.centroids)
+    return figure.update_traces(textfont_color="white", selector={"mode": "markers+text"})
 
 
 def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
