@@ -60,7 +60,7 @@ def basin_map(plane: Any) -> go.Figure:
 def stretch_map(plane: Any, stretch: Any, ellipses: Any) -> go.Figure:
     """A decoder's `stretch` (points, points) over a plane, and `ellipses` (N, points, 2) on it."""
     figure = figure_of(height=520, showlegend=False)
-    look = {"colorscale": "Viridis", "colorbar": {"title": "log stretch", "thickness": 12}}
+    look = {"colorscale": "Viridis", "colorbar": {"thickness": 12}}
     hover = "x %{x:.2f}, y %{y:.2f}<br>log stretch %{z:.2f}<extra></extra>"
     values = {"x": plane.x.numpy(), "y": plane.y.numpy(), "z": stretch.float().numpy()}
     figure.add_heatmap(**values, **look, hovertemplate=hover)
