@@ -11,6 +11,8 @@ from aecore.store.paths import home
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 MOST = 60_000_000  # bytes
+# Ours that the published runs, three or five seeds of them, leave open.
+OPEN = {"large-codes-lose-more", "codes-help-where-labels-are-few", "noise-costs-today's"}
 
 
 def test_entries_are_whole_and_small(tmp_path):
@@ -40,4 +42,6 @@ def test_paper_book_trains_nothing_and_its_claims_hold(tmp_path, monkeypatch, ca
     pages = fill.finished(tmp_path / "paper", fill.sections(ROOT))
     claims = [claim for page in pages.values() for claim in fill.of_kind(page, CLAIM)]
     assert len(claims) > 30
-    assert [claim["text"] for claim in claims if not claim["holds"] and not claim["report"]] == []
+    ours = {claim["name"]: claim["holds"] for claim in claims if not claim["report"]}
+    assert [name for name, holds in ours.items() if holds is False] == []
+    assert {name for name, holds in ours.items() if holds is None} == OPEN
