@@ -129,6 +129,7 @@ def test_adjacency_counts_models():
     assert table["adjacent"].tolist() == [True, False]
     assert table["low"].iloc[0] == pytest.approx(20 / (20 + 1.959964**2))  # Wilson 1927, for 1
     assert latent.touching(grids[2:], [(0, 1)])["adjacent"].tolist() == [None]
+    assert latent.touching(grids, []).empty
 
 
 def test_normal_samples_have_the_codes_mean_and_covariance():

@@ -139,8 +139,9 @@ def touching(planes: Sequence[Plane], pairs: Sequence[tuple[int, int]]) -> pd.Da
         share = float(shares[pair])
         low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
         adjacent = True if low > base else False if high < base else None
-        rows[pair] = {"share": share, "low": low, "high": high, "base": base, "adjacent": adjacent}
-    return pd.DataFrame.from_dict(rows, orient="index").astype({"adjacent": object})
+        rows[pair] = share, low, high, base, adjacent
+    columns = ["share", "low", "high", "base", "adjacent"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
 
 
 def sample_box(centroids: Tensor, count: int, *, generator: Generator) -> Tensor:

@@ -13,7 +13,7 @@ from aecore.runs import Runs, fit, known, sweep
 from aecore.spec import Spec
 
 LEAST = 5  # seeds of an experiment; with fewer nothing is said of a figure
-NOT_YET = "its own recipe is not run yet: repeat=true trains it"
+NOT_YET = "its own recipe has still to be run: repeat=true trains it"
 TOLERANCE = 0.15  # of a reported figure, unless two standard deviations are more
 
 
