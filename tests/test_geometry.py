@@ -1,6 +1,7 @@
 """The decoder's metric and shortest paths, against surfaces whose geometry is known on paper."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from aecore.analysis import geometry
 from aecore.checks import InvalidValue
+from aecore.data import load
 from aecore.runs import fit
 from aecore.spec import Spec
 from aecore.store.entries import Store
@@ -77,3 +79,12 @@ def test_geometry_of_runs_is_a_row_each_and_kept(tiny, tmp_path):
     assert (found["detour"] >= 1).all() and (found["condition"] >= 1).all()
     assert ((1 / found["latent_dim"] <= found["direction"]) & (found["direction"] <= 1)).all()
     assert geometry.geometry(runs, points=5, store=store).equals(found)
+
+
+def test_a_single_class_has_no_way_to_another(tiny, tmp_path, monkeypatch):
+    (run,) = fit(Spec(dataset=tiny, latent_dim=2, epochs=1), store=Store(tmp_path, layers=()))
+    data = load(tiny)
+    alone = replace(data, test_labels=torch.zeros_like(data.test_labels))
+    monkeypatch.setattr(geometry, "load", lambda name: alone)
+    found = geometry.measure(run, 5)
+    assert math.isnan(found["detour"]) and found["condition"] >= 1

@@ -1,8 +1,8 @@
 """The geometry that a decoder gives its latent space: how far pictures move, and shortest ways."""
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Unpack
 
 import pandas as pd
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aecore import checks
 from aecore.analysis import latent
+from aecore.analysis.latent import Decode
 from aecore.data import load
 from aecore.engine.measured import Where, frame, of_runs
 from aecore.randomness import generator
@@ -23,8 +24,6 @@ PAIRS = 4000  # of test images, whose distances are compared
 FINE = 8  # parts into which each piece of a path is cut to measure it
 MODES = 8  # sine waves that bend a path
 ROUNDS = 300  # of L-BFGS, at most
-
-Decode = Callable[[Tensor], Tensor]  # codes (N, d) -> images (N, …), differentiable
 
 MEASURED = {
     "stretch_variation": "variation of the stretch (0 is even)",
@@ -135,7 +134,7 @@ def geometry(runs: Sequence[Run], points: int = 25, **where: Unpack[Where]) -> p
     Tr(G)². Over `PAIRS` pairs of test images, the nearer half by their codes and the farther one:
     Spearman's correlation of the distance of the codes with that of their pictures. `detour` is the
     mean over all pairs of class centroids of the straight path's length over that of `geodesics`
-    with so many `points`.
+    with so many `points`; NaN for a single class.
     """
     how = {"unit": "models", "points": points, **where}
     found = of_runs("geometry", GEOMETRY, measure, runs, "measuring geometry", **how)
@@ -153,18 +152,17 @@ def measure(run: Run, points: int) -> dict[str, float]:
     apart = (codes[first] - codes[second]).norm(dim=1)
     seen = (run.decode(codes[first]) - run.decode(codes[second])).flatten(1).norm(dim=1)
     near = apart <= apart.median()
-    centers = latent.centroids(codes, data.test_labels)
-    a, b = torch.tensor([*combinations(range(len(centers)), 2)]).T
-    ways = (
-        straight(centers[a], centers[b], points),
-        geodesics(decode, centers[a], centers[b], points),
-    )
-    direct, shortest = (lengths(run.decode, way) for way in ways)
+    centers, detour = latent.centroids(codes, data.test_labels), math.nan
+    if len(centers) > 1:
+        a, b = centers[torch.combinations(torch.arange(len(centers)))].unbind(1)
+        ways = straight(a, b, points), geodesics(decode, a, b, points)
+        direct, shortest = (lengths(run.decode, way) for way in ways)
+        detour = float((direct / shortest).mean())
     return {
         "stretch_variation": float(log_stretch(metrics).std()),
         "condition": float((stretches[:, -1] / stretches[:, 0]).median()),
         "direction": float((stretches.square().sum(1) / stretches.sum(1).square()).mean()),
         "near": float(spearmanr(apart[near], seen[near]).statistic),
         "far": float(spearmanr(apart[~near], seen[~near]).statistic),
-        "detour": float((direct / shortest).mean()),
+        "detour": detour,
     }

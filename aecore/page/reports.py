@@ -21,8 +21,8 @@ TOLERANCE = 0.15  # of a reported figure, unless two standard deviations are mor
 class Experiment:
     """One experiment of a report: what was done, what was found, and the notebook with ours.
 
-    `figures` are compared where a page measures a quantity of that name; of these, and of the
-    `recipe` as fields of `Spec`, all stood here before the runs.
+    `figures` are judged where a page measures a quantity of that name; `recipe` are the report's
+    settings as fields of `Spec`.
     """
 
     notebook: str
