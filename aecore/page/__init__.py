@@ -1,6 +1,6 @@
-"""What a notebook puts on its page; `curves`, `planes`, `live` and `parameters` are its modules."""
+"""What a notebook puts on its page, and the modules beside it for figures and live parts."""
 
 from aecore.page.claims import above, answer, claim, replicate
-from aecore.page.show import pictures, show, spread, table
+from aecore.page.show import pictures, reveal, show, spread, table
 
-__all__ = ["above", "answer", "claim", "pictures", "replicate", "show", "spread", "table"]
+__all__ = ["above", "answer", "claim", "pictures", "replicate", "reveal", "show", "spread", "table"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aecore.models import FAMILIES
-from aecore.page.show import caption_of, picture, put, script
+from aecore.page.show import caption_of, escape, picture, put, script
+from aecore.page.style import COLORS
 
 
 def image_sheet(images: Any) -> str:
@@ -18,18 +18,23 @@ def image_sheet(images: Any) -> str:
     Nothing is to be seen of them until `show(…, sheet=name)`. In JupyterLab, without the book's
     scripts, a figure shows its own hover texts instead.
     """
+    sheet = _sheet(images, "WEBP", quality=75)  # a little loss halves the page
+    name = hashlib.sha256(sheet["source"].encode()).hexdigest()[:12]
+    markup = script("aecore-sheet", {"name": name, **sheet})
+    put(markup, f"{len(images)} images for the figures below")
+    return name
+
+
+def _sheet(images: Any, form: str = "PNG", **options: int) -> dict[str, Any]:
+    """Images (N, C, H, W) in [0, 1] as one picture, and how to find each in it."""
     count, _, height, width = images.shape
     columns = math.ceil(math.sqrt(count))
     blank = np.zeros((columns * math.ceil(count / columns), *images.shape[1:]), dtype=np.float32)
     blank[:count] = images
     rows = [np.concatenate(list(row), axis=2) for row in np.split(blank, len(blank) // columns)]
-    # A little loss halves the page for pictures with gray tones.
-    content = picture(np.concatenate(rows, axis=1), "WEBP", quality=75)
-    name = hashlib.sha256(content.encode()).hexdigest()[:12]
-    sizes = {"columns": columns, "width": width, "height": height}
-    sheet = script("aecore-sheet", {"name": name, **sizes, "source": content})
-    put(sheet, f"{count} images for the figures below")
-    return name
+    content = picture(np.concatenate(rows, axis=1), form, **options)
+    sizes = {"count": count, "columns": columns, "width": width, "height": height}
+    return {**sizes, "source": content}
 
 
 def morph_player(
@@ -83,41 +88,147 @@ def neighbor_picker(
     caption_of(caption, runs)
 
 
+def draw(
+    networks: Mapping[str, Any],
+    examples: Any,
+    start: int,
+    caption: str,
+    runs: Iterable[Any] = (),
+    name: str | None = None,
+) -> None:
+    """Displays a square to draw on, the drawing's code as bars to drag, and what it is drawn as.
+
+    `networks` are those of `networks.several`: one for each size of the code, of which `start` is
+    shown first, "pca", and perhaps a "denoiser". The square begins with one of the `examples`
+    (N, C, H, W) in [0, 1]. `name` is how a prose page asks for it.
+    """
+    data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
+    data |= {"denoiser": "denoiser" in networks["networks"], "sizes": _sizes(networks)}
+    scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
+    _put_page("draw", "A square to draw on", scripts, name)
+    caption_of(caption, runs)
+
+
+def sizes(
+    networks: Mapping[str, Any],
+    examples: Any,
+    errors: Mapping[str, Mapping[int, float]],
+    start: int,
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays the `examples` from any size of the code, and where that is on the `errors`.
+
+    `networks` are those that `draw` has put on the page; `errors` maps a name to errors by size.
+    """
+    lines = {name: sorted(of.items()) for name, of in errors.items()}
+    data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
+    data |= {"errors": lines, "sizes": _sizes(networks)}
+    _put_page("sizes", "A slider over the sizes of the code", script("aecore-data", data))
+    caption_of(caption, runs)
+
+
+def _sizes(networks: Mapping[str, Any]) -> list[int]:
+    return sorted(int(key) for key in networks["networks"] if key.isdigit())
+
+
+def walk(
+    planes: Mapping[str, Any],
+    decoders: Mapping[str, Mapping[str, Any] | None],
+    images: Any,
+    labels: Sequence[int],
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays planes of codes to walk in: the picture decoded at a place, and the nearest image.
+
+    `planes` maps a name to `analysis.latent.plane`, `decoders` to that of the same run; `images`
+    (N, C, H, W) in [0, 1] and `labels` (N,) are the first of those whose codes the planes hold. The
+    way that the reader goes becomes a film.
+    """
+    shown = [
+        {
+            "name": name,
+            "decoder": decoders[name],
+            "codes": np.round(np.asarray(plane.codes[: len(images)]), 3).tolist(),
+            "centroids": np.asarray(plane.centroids).tolist(),
+            "start": np.asarray(plane.centroids[0]).tolist(),
+        }
+        for name, plane in planes.items()
+    ]
+    data = {"planes": shown, "sheet": _sheet(images), "shape": list(images.shape[1:])}
+    data |= {"colors": COLORS, "labels": [int(label) for label in labels]}
+    _put_page("walk", "A plane to walk in", script("aecore-data", data))
+    caption_of(caption, runs)
+
+
+def damage(
+    networks: Mapping[str, Any],
+    examples: Any,
+    curves: Mapping[str, Mapping[str, Mapping[float, float]]],
+    start: float,
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays an image to damage with noise and a hidden part, and what `networks` make of it.
+
+    `curves` maps what the axes are called, of noise and then of hidden parts, to a curve of test
+    errors by level for each of the networks, by its name. The noise begins with `start`.
+    """
+    lines = [
+        {"x": x, "lines": {name: sorted(of.items()) for name, of in every.items()}}
+        for x, every in curves.items()
+    ]
+    data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
+    data |= {"kinds": list(networks["networks"]), "curves": lines}
+    scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
+    _put_page("damage", "An image to damage", scripts)
+    caption_of(caption, runs)
+
+
+def film(
+    originals: Any,
+    frames: Any,
+    codes: Any,
+    labels: Sequence[int],
+    losses: Mapping[str, Sequence[float]],
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays a training to move through, epoch by epoch.
+
+    `originals` (K, C, H, W) in [0, 1] and `frames`, what each of E epochs draws of them; the
+    `codes` (E, N, 2) of images with `labels` (N,); `losses` maps a name to E values.
+    """
+    images = np.concatenate([np.asarray(originals)[None], np.asarray(frames)])
+    codes = np.asarray(codes, dtype=np.float32)
+    box = float(np.abs(codes).max())
+    bytes = np.round(codes / box * 127).astype(np.int8).tobytes()
+    data = {
+        "sheet": _sheet(images.reshape(-1, *images.shape[2:]), "WEBP", quality=80),
+        "shape": list(images.shape[2:]),
+        "count": images.shape[1],
+        "codes": base64.b64encode(bytes).decode(),
+        "box": box,
+        "labels": [int(label) for label in labels],
+        "colors": COLORS,
+        "losses": {name: list(enumerate(values)) for name, values in losses.items()},
+    }
+    _put_page("film", "A film of the training", script("aecore-data", data))
+    caption_of(caption, runs)
+
+
+def _put_page(kind: str, what: str, scripts: str, name: str | None = None) -> None:
+    """Displays what `book/assets/live.js` brings to life."""
+    named = f' data-name="{escape(name)}"' if name else ""
+    note = f"{what} is live in the book."
+    static = f'<p class="aecore-static">{note}</p>'
+    markup = f'<figure class="aecore-live aecore-{kind}" data-live="{kind}"{named}>'
+    put(f"{markup}{static}{scripts}</figure>", note)
+
+
 def _put_live(kind: str, what: str, scripts: str) -> None:
     note = f"{what} is live in the book."
     put(
         f'<figure class="aecore-{kind}"><p class="aecore-static">{note}</p>{scripts}</figure>', note
     )
-
-
-def decoder(run: Any) -> dict[str, Any] | None:
-    """The run's decoder as JSON: layers in order, weights as base64 of little-endian float32.
-
-    Linear and then transposed convolution layers; between them stand ReLUs and, before the first
-    convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't decode.
-    """
-    if not FAMILIES[run.spec.architecture].live:
-        return None
-    layers: list[dict[str, Any]] = []
-    for module in run.model.decoder:
-        layer = _layer(module)
-        if layer["type"] == "conv_transpose" and layers[-2]["type"] == "linear":
-            layers.append({"type": "reshape", "shape": list(run.model.smallest)})
-        layers += [layer, {"type": "relu"}]
-    layers[-1] = {"type": "sigmoid"}
-    return {"latent_dim": layers[0]["in"], "layers": layers}
-
-
-def _layer(module: Any) -> dict[str, Any]:
-    weights = {"weight": _base64(module.weight), "bias": _base64(module.bias)}
-    if not hasattr(module, "output_padding"):
-        return {"type": "linear", "in": module.in_features, "out": module.out_features, **weights}
-    names = ("kernel_size", "stride", "padding", "output_padding")
-    sizes = {name: list(getattr(module, name)) for name in names}
-    sizes |= {"in": module.in_channels, "out": module.out_channels}
-    return {"type": "conv_transpose", **sizes, **weights}
-
-
-def _base64(parameter: Any) -> str:
-    values = np.asarray(parameter.detach().cpu().numpy(), dtype="<f4")
-    return base64.b64encode(values.tobytes()).decode()

@@ -33,7 +33,7 @@ def show(
 
     `alt` says what the figure shows to someone who can't see it. `runs` are the trained models
     behind it. `name` is how a prose page asks for the figure. With a `decoder` (see
-    `live.decoder`) of a 2-D code, pointing at a place of the figure's plane draws the image
+    `networks.decoder`) of a 2-D code, pointing at a place of the figure's plane draws the image
     decoded there. With the name of a `sheet` (see `live.image_sheet`) pointing at a point shows
     the image whose number is the point's `customdata`.
     """
@@ -140,6 +140,13 @@ def _provenance(runs: list[Any]) -> str:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def reveal(question: str, answer: str) -> None:
+    """Displays a question, and folded away under it what this run says."""
+    said = f"<p>{escape(answer)}</p>"
+    fold = f'<details class="aecore-reveal"><summary>{escape(question)}</summary>{said}</details>'
+    put(fold, f"{question}\n{answer}")
 
 
 def put(markup: str, text: str, **bundle: Any) -> None:

@@ -134,7 +134,7 @@ class Edition:
         every = list(outputs(self.pages[section])) if section in self.pages else []
         parts = [output.get("data", {}).get("text/html", "") for output in every]
         for figure, caption in zip(parts, [*parts[1:], ""], strict=bool(parts)):
-            if figure.startswith(f'<figure class="aecore-figure" data-name="{name}"'):
+            if f' data-name="{name}"' in figure.partition(">")[0]:
                 return _raw(figure + caption)
         return self._not_run(section)
 

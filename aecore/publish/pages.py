@@ -60,7 +60,8 @@ def setup(app: Any) -> dict[str, bool]:
 
     def add_scripts(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
         body = context.get("body", "")
-        scripts = ["decoder.js", "figures.js"] if '<figure class="aecore-' in body else []
+        drawn = '<figure class="aecore-' in body
+        scripts = ["network.js", "live.js", "figures.js"] if drawn else []
         if 'class="aecore-plot"' in body:
             scripts.insert(0, "plotly.min.js")
         for script in scripts:

@@ -142,7 +142,7 @@
   }
 
   function pointing(panel, plot, payload) {
-    const decoder = aecore.decoder(payload);
+    const decoder = aecore.network(payload);
     const canvas = element("canvas", "aecore-image", panel);
     const label = element("output", "", panel);
     canvas.setAttribute("role", "img");
@@ -220,7 +220,7 @@
 
   function player(figure) {
     const { points, steps } = embedded(figure, "aecore-data");
-    const decoder = aecore.decoder(embedded(figure, "aecore-decoder"));
+    const decoder = aecore.network(embedded(figure, "aecore-decoder"));
     const labels = Object.keys(points);
     const controls = element("div", "controls", figure);
     const stage = element("div", "stage", figure);

@@ -1,0 +1,96 @@
+"""Networks as a page runs them: their layers as JSON, for `book/assets/network.js`."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aecore.models import FAMILIES
+
+
+def decoder(run: Any) -> dict[str, Any] | None:
+    """The run's decoder as JSON: layers in order, weights as base64 of little-endian float32.
+
+    Linear and then transposed convolution layers; between them stand ReLUs and, before the first
+    convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't run.
+    """
+    if not FAMILIES[run.spec.architecture].live:
+        return None
+    return _payload(run, "f4", decoder=_layers(run.model.decoder, run.model.smallest, "sigmoid"))
+
+
+def network(run: Any) -> dict[str, Any] | None:
+    """The run's encoder and decoder as JSON, like `decoder`, but with weights as float16.
+
+    What a page computes with these differs from the run by some thousandths of a pixel's range.
+    """
+    if not FAMILIES[run.spec.architecture].live:
+        return None
+    sides = {
+        "encoder": _layers(run.model.encoder, run.model.smallest, None),
+        "decoder": _layers(run.model.decoder, run.model.smallest, "sigmoid"),
+    }
+    return _payload(run, "f2", **sides)
+
+
+def linear(pca: Any, image_shape: Sequence[int]) -> dict[str, Any]:
+    """The principal components of a `PCA` fitted to flat images, as JSON like `network`."""
+    axes, mean = pca.components_, pca.mean_
+    (d, p), of_codes = axes.shape, {"latent_dim": len(axes), "shape": list(image_shape)}
+    there = {"type": "linear", "in": p, "out": d, "weight": axes, "bias": -axes @ mean}
+    back = {"type": "linear", "in": d, "out": p, "weight": axes.T, "bias": mean}
+    sides = {"encoder": [_encoded(there, "f2")], "decoder": [_encoded(back, "f2")]}
+    return {**of_codes, "weights": "f2", **sides}
+
+
+def _payload(run: Any, weights: str, **sides: list[dict[str, Any]]) -> dict[str, Any]:
+    sides = {side: [_encoded(layer, weights) for layer in of] for side, of in sides.items()}
+    of_codes = {"latent_dim": run.spec.latent_dim, "shape": list(run.image_shape)}
+    return {**of_codes, "weights": weights, **sides}
+
+
+def _layers(modules: Iterable[Any], smallest: Sequence[int], last: str | None) -> list[dict]:
+    """The layers of one side, ReLUs between them, and at its end what `last` names."""
+    layers: list[dict[str, Any]] = []
+    for module in modules:
+        layer = _layer(module)
+        if layer["type"] == "conv_transpose" and layers[-2]["type"] == "linear":
+            layers.append({"type": "reshape", "shape": list(smallest)})
+        layers += [layer, {"type": "relu"}]
+    return layers[:-1] + ([{"type": last}] if last else [])
+
+
+def _layer(module: Any) -> dict[str, Any]:
+    weights = {"weight": module.weight.detach().cpu().numpy(), "bias": module.bias.detach().cpu()}
+    if not hasattr(module, "kernel_size"):
+        return {"type": "linear", "in": module.in_features, "out": module.out_features, **weights}
+    names = ("kernel_size", "stride", "padding", "output_padding")
+    sizes = {name: list(getattr(module, name)) for name in names}
+    sizes |= {"in": module.in_channels, "out": module.out_channels}
+    kind = "conv_transpose" if module.transposed else "conv"
+    return {"type": kind, **sizes, **weights}
+
+
+def _encoded(layer: dict[str, Any], weights: str) -> dict[str, Any]:
+    """The layer with its weights, if it has any, as base64."""
+    arrays = {name: np.asarray(layer[name], f"<{weights}") for name in ("weight", "bias")
+              if name in layer}  # fmt: skip
+    return layer | {name: base64.b64encode(a.tobytes()).decode() for name, a in arrays.items()}
+
+
+def several(
+    networks: Mapping[Any, dict[str, Any]], codes: Mapping[Any, Any] | None = None
+) -> dict[str, Any]:
+    """`networks` by what the page calls them, under one name, so that a page has them once.
+
+    With the `codes` (N, d) of some images the page knows from where to where each number goes.
+    """
+    made = {str(key): of for key, of in networks.items()}
+    every = {str(key): np.asarray(of).round(4) for key, of in (codes or {}).items()}
+    ranges = {key: [of.min(0).tolist(), of.max(0).tolist()] for key, of in every.items()}
+    name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
+    shape = next(iter(made.values()))["shape"]
+    return {"name": name, "networks": made, "ranges": ranges, "shape": shape}
