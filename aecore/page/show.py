@@ -6,17 +6,19 @@ the scripts of `book/assets`. Nothing here carries or asks for a library.
 
 import base64
 import html
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from aecore.page.still import picture, still
+
 PLOTLY = "application/vnd.plotly.v1+json"
 # Plotly's own default is a button that uploads the chart to its maker.
 CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
 KEYS_SHOWN = 4
+DESK, PHONE = 690, 350  # pixels that a still is wide
 
 
 def show(
@@ -39,17 +41,31 @@ def show(
     """
     drawing = _compact(json.loads(figure.to_json()))
     bundle = {"data": drawing["data"], "layout": drawing["layout"]}
-    height = int(drawing["layout"].get("height") or 450)
     marks = {"name": name, "sheet": sheet}
     named = "".join(f' data-{key}="{escape(value)}"' for key, value in marks.items() if value)
-    plot = (
-        f'<div class="aecore-plot" role="img" aria-label="{escape(alt)}" '
-        f'style="height:{height}px"></div>{script("aecore-data", bundle)}'
-    )
+    width = DESK - (140 if decoder else 0)  # of which the decoded image takes its part
+    plot = f"{_stills(figure, alt, width)}{script('aecore-data', bundle)}"
     live = "" if decoder is None else script("aecore-decoder", decoder)
     markup = f'<figure class="aecore-figure"{named}>{plot}{live}</figure>'
     put(markup, alt, **{PLOTLY: {**bundle, "config": CONFIG}})
     caption_of(caption, runs)
+
+
+def _stills(figure: Any, alt: str, width: int) -> str:
+    """The figure as it looks before the page's scripts draw it: for a desk and for a phone.
+
+    Several plots side by side keep their width on a phone, and scroll in their own box.
+    """
+    tall = int(figure.layout.height or 450)
+    wide = len(list(figure.select_xaxes())) > 1 or figure.data[0].type == "parcoords"
+    low = tall if wide else min(tall, 400)
+    drawings = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
+    if not wide:  # hidden from pages without our style sheet
+        drawn = still(figure, PHONE, low)
+        look = 'class="aecore-still narrow" style="display:none"'
+        drawings += f'<div {look} aria-hidden="true">{drawn}</div>'
+    look = f'class="aecore-plot{" wide" if wide else ""}" style="--tall:{tall}px;--low:{low}px"'
+    return f'<div {look} role="group" aria-label="{escape(alt)}">{drawings}</div>'
 
 
 def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[Any] = ()) -> None:
@@ -159,17 +175,6 @@ def script(kind: str, value: Any) -> str:
 def escape(text: Any) -> str:
     """Text that HTML shows as it is, in attributes too."""
     return html.escape(str(text), quote=True)
-
-
-def picture(pixels: np.ndarray, form: str, **options: int) -> str:
-    """A picture (C, H, W) in [0, 1], C = 1 or 3, clipped, as a data URL."""
-    from PIL import Image
-
-    values = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    file = io.BytesIO()
-    image = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
-    image.save(file, form, **options)
-    return f"data:image/{form.lower()};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _strip(images: Any) -> str:
