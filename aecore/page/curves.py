@@ -43,7 +43,7 @@ def bands(
     groups = list(frame.groupby(by, sort=False))
     colors = [{"color": color} for color in scale(len(groups))]
     for number, (value, rows) in enumerate(groups):
-        label = str(value) if labels is None else labels[value]
+        label = str(value).replace("_", " ") if labels is None else labels[value]
         band(figure, rows, x, y, label, colors[number] if ordered else line_of(number))
     figure.update_xaxes(title=x_title or x.replace("_", " "))
     if x == "latent_dim":
@@ -170,7 +170,8 @@ def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:
             line = lines[model] if metric == "L2" else lines[model] | {"dash": DASHES[2]}
             hover = "k = %{x}: %{y:.4f}<extra>" + f"{model}, {metric}</extra>"
             place = {"row": 1, "col": n, "legendgroup": model, "showlegend": first}
-            curve(figure, values.index, values, model, line, hovertemplate=hover, **place)
+            words = model.replace("_", " ")
+            curve(figure, values.index, values, words, line, hovertemplate=hover, **place)
     _ticks(figure, "k", kept["k"])
     shown = kept[[*columns]].stack()
     if shown.max() > 20 * (least := shown[shown > 0].min()):  # else small ones lie on each other
@@ -204,7 +205,10 @@ def pair_heatmap(values: np.ndarray, title: str) -> go.Figure:
 
 def _colors(values: pd.DataFrame, title: str, height: int, digits: int) -> go.Figure:
     def names(labels: Any) -> list[str]:
-        return [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
+        return [
+            f"{label:g}" if isinstance(label, float) else str(label).replace("_", " ")
+            for label in labels
+        ]
 
     figure, hover = figure_of(height), f"%{{y}}, %{{x}}: %{{z:.{digits}f}}<extra></extra>"
     bar = {"title": {"text": title, "side": "right"}, "thickness": 12}

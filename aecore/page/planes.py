@@ -104,12 +104,14 @@ def _named(figure: go.Figure, centroids: Any, color: str | None = None) -> go.Fi
         np.stack([here, there, gap], 1).ravel() for here, there in zip((x, y), at.T, strict=True)
     ]
     look = {"mode": "lines", "line": {"color": color or GRAY, "width": 1}, "hoverinfo": "skip"}
-    figure.add_scatter(x=ends[0], y=ends[1], **look, showlegend=False)
+    # Plotly draws what is in WebGL over all else, so on such points the names have to be too.
+    add = figure.add_scattergl if figure.data[0].type == "scattergl" else figure.add_scatter
+    add(x=ends[0], y=ends[1], **look, showlegend=False)
     edge = {"color": "black", "width": 1}
     dots = {"mode": "markers", "marker": {"size": 8, "color": ORANGE, "line": edge}}
     about = {"text": _names(centroids), "hovertemplate": CENTROID, "showlegend": False}
-    figure.add_scatter(x=x, y=y, **dots, **about)
-    figure.add_scatter(x=at[:, 0], y=at[:, 1], **_labels(_names(centroids), color))
+    add(x=x, y=y, **dots, **about)
+    add(x=at[:, 0], y=at[:, 1], **_labels(_names(centroids), color))
     figure.update_xaxes(title="x", constrain="domain")
     return figure.update_yaxes(title="y", scaleanchor="x", constrain="domain")
 
@@ -170,7 +172,9 @@ def _scatters(
 ) -> go.Figure:
     rows = -(-len(panels) // columns)
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.14 / rows}
-    figure = panels_of(rows, columns, height, subplot_titles=[*panels], **spacing)
+    figure = panels_of(
+        rows, columns, height, subplot_titles=[name.replace("_", " ") for name in panels], **spacing
+    )
     for panel, points in enumerate(panels.values()):
         for number in range(int(labels.max()) + 1):
             shown, name = np.flatnonzero(labels[: len(points)] == number), str(number)

@@ -7,6 +7,7 @@ the scripts of `book/assets`. Nothing here carries or asks for a library.
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 # Plotly's own default is a button that uploads the chart to its maker.
 CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
 KEYS_SHOWN = 4
+NUMBER = re.compile(r"([+-]?[\d.,]+%?( ±\xa0[\d.,]+%?)?)?")  # or nothing
 DESK, PHONE = 690, 350  # pixels that a still is wide
 
 
@@ -98,13 +100,38 @@ def table(
     for name, form in formats.items():
         shown[name] = [_cell(value, form) for value in frame[name]]
     numbered = type(frame.index).__name__ == "RangeIndex"
-    flat = shown if numbered or frame.index.names == [None] else shown.reset_index()
-    flat = flat.rename(columns=lambda name: str(name).replace("_", " ")).rename_axis(columns=None)
-    indexed = not numbered and frame.index.names == [None]
-    cells = flat.to_html(index=indexed, border=0, na_rep="")
-    cells = cells.replace(' style="text-align: right;"', "").replace(' class="dataframe"', "")
-    put(f'<div class="aecore-table">{cells}</div>', str(frame))
+    if not numbered:
+        unnamed = shown.index.names == [None]
+        words = shown.rename(index=_in_words)
+        shown = (words.rename_axis("") if unnamed else words).reset_index()
+    shown = shown.rename(columns=_in_words)
+    rows = [[_text(cell) for cell in row] for row in shown.itertuples(index=False)]
+    numeric = [all(map(NUMBER.fullmatch, column)) for column in zip(*rows, strict=True)]
+    head = _row(shown.columns, numeric, 'th scope="col"')
+    body = "".join(_row(row, numeric, "td") for row in rows)
+    cells = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    # A box that scrolls has to be reached by keyboard, and says what it is.
+    region = f'role="region" tabindex="0" aria-label="Table: {escape(caption)}"'
+    put(f'<div class="aecore-table" {region}>{cells}</div>', str(frame))
     caption_of(caption, runs)
+
+
+def _in_words(name: Any) -> str:
+    return str(name).replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return "" if value is None or value != value else str(value)
+
+
+def _row(cells: Sequence[str], numeric: Sequence[bool], tag: str) -> str:
+    """A row of a table, its numbers to the right."""
+    looks = [' class="number"' if number else "" for number in numeric]
+    pairs = zip(cells, looks, strict=True)
+    parts = [f"<{tag}{look}>{escape(cell)}</{tag[:2]}>" for cell, look in pairs]
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 def spread(values: Iterable[float], form: str = "{:.4f}") -> str:
@@ -121,7 +148,9 @@ def spread(values: Iterable[float], form: str = "{:.4f}") -> str:
 
 def _cell(value: Any, form: str | None) -> Any:
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-        return spread(value, form or "{:.4f}")
+        largest = max((abs(of) for of in np.ravel(value) if of == of), default=0)
+        usual = "{:.4f}" if largest < 10 else "{:.2f}" if largest < 1000 else "{:,.0f}"
+        return spread(value, form or usual).replace("± ", "±\xa0")  # a line may end before it
     if form is None or isinstance(value, str):
         return value
     return "" if value is None or value != value else form.format(value)
