@@ -282,6 +282,8 @@ def parallel_coordinates(
             names = sorted(set(values))
             values, ticks = values.map(names.index), {"tickvals": [*range(len(names))]}
             ticks["ticktext"] = names
+        elif pd.api.types.is_integer_dtype(values) and np.ptp(values) < 12:
+            ticks = {"tickvals": [*range(values.min(), values.max() + 1)]}
         elif field in logarithmic:
             values = np.log10(values.astype(float))
             ticks = {"tickvals": np.linspace(values.min(), values.max(), 5)}

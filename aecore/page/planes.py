@@ -30,7 +30,7 @@ def distance_surface(plane: Any) -> go.Figure:
     look["contours"] = {axis: {"highlight": False} for axis in "xyz"}
     figure.add_surface(**grid, **look, customdata=_small(plane.nearest.numpy()))
     # The heads are above the surface and apart, so that none hides which class is where.
-    (left, up), top = _apart(plane.centroids.numpy()).T, np.full(len(x), 1.04 * float(z.max()))
+    (left, up), top = _beside(plane.centroids.numpy()).T, np.full(len(x), 1.04 * float(z.max()))
     gap, line = np.full(len(x), np.nan), {"color": ORANGE, "width": 3}
     ends = ((x, left, gap), (y, up, gap), (np.zeros(len(x)), top, gap))
     stems = dict(zip("xyz", (np.stack(of, 1).ravel() for of in ends), strict=True))
@@ -98,7 +98,7 @@ def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
 def _named(figure: go.Figure, centroids: Any, color: str | None = None) -> go.Figure:
     """The figure of a plane with its axes, and the centroids as dots, each with its number."""
     x, y = centroids.numpy().T
-    at = _apart(centroids.numpy())
+    at = _beside(centroids.numpy())
     gap = np.full(len(at), np.nan)
     ends = [
         np.stack([here, there, gap], 1).ravel() for here, there in zip((x, y), at.T, strict=True)
@@ -116,22 +116,32 @@ def _named(figure: go.Figure, centroids: Any, color: str | None = None) -> go.Fi
     return figure.update_yaxes(title="y", scaleanchor="x", constrain="domain")
 
 
-def _apart(points: np.ndarray) -> np.ndarray:
-    """Places (K, 2) for labels beside the points, none on another label or point."""
-    unit = 0.055 * np.ptp(points, axis=0).max() or 1.0
+def _beside(centroids: np.ndarray) -> np.ndarray:
+    """Places (K, 2) for the names of centroids, beside them and apart."""
+    gap = 0.055 * np.ptp(centroids, axis=0).max() or 1.0
+    return _apart(centroids, gap, (1, 1.6, 2.4, 3.4))
+
+
+def _apart(points: np.ndarray, gap: float, rings: Sequence[float]) -> np.ndarray:
+    """Places (K, 2) for the names of points, about `gap` from each other and on none of the points.
+
+    The place is searched on `rings` around its point, whose radius is in units of `gap`; where the
+    first ring is 0 a name may stand on a point.
+    """
     turns = 2 * np.pi * np.arange(16) / 16
-    rings = [radius * np.stack([np.cos(turns), np.sin(turns)], 1) for radius in (1, 1.6, 2.4, 3.4)]
-    tries, taken, found = unit * np.concatenate(rings), [*points], []
+    circle = np.stack([np.cos(turns), np.sin(turns)], 1)
+    tries = gap * np.concatenate([radius * circle for radius in rings])
+    taken, found = [*points] if rings[0] else [np.full(2, np.inf)], []
     for point in points:
         free = np.linalg.norm((point + tries)[:, None] - taken, axis=2).min(1)
-        found.append(point + tries[np.argmax(np.minimum(free, 0.99 * unit))])
+        found.append(point + tries[np.argmax(np.minimum(free, 0.99 * gap))])
         taken.append(found[-1])
     return np.array(found)
 
 
-def _labels(names: Sequence[str], color: str | None = None) -> dict[str, Any]:
+def _labels(names: Sequence[str], color: str | None = None, size: int = 16) -> dict[str, Any]:
     """A trace of the names alone, which read on whatever lies behind them."""
-    font = {"size": 16, "weight": "bold", "color": color}
+    font = {"size": size, "weight": "bold", "color": color}
     return {
         "mode": "text",
         "text": names,
@@ -150,7 +160,7 @@ def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figu
 
     `customdata` of a point is the number of its image, which the book shows on pointing at it.
     """
-    figure = _scatters(panels, labels, len(panels), 460, {"size": 4, "opacity": 0.75})
+    figure = _scatters(panels, labels, len(panels), 460, {"size": 4, "opacity": 0.75}, 16)
     for column in range(len(panels)):
         anchor = {"scaleanchor": f"x{column + 1 if column else ''}", "constrain": "domain"}
         figure.update_yaxes(**anchor, row=1, col=column + 1)
@@ -162,14 +172,20 @@ def small_scatters(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.F
     """Points (N, 2) colored by label (N,), four panels a row; of a panel with fewer, the first."""
     columns = min(4, len(panels))
     height = 80 + 250 * -(-len(panels) // columns)
-    figure = _scatters(panels, labels, columns, height, {"size": 3, "opacity": 0.6})
+    figure = _scatters(panels, labels, columns, height, {"size": 3, "opacity": 0.6}, 12)
     figure.update_traces(customdata=None, hovertemplate=None, hoverinfo="name")
     return figure.update_layout(legend={"y": 1.08}, margin={"t": 72})
 
 
 def _scatters(
-    panels: Mapping[str, np.ndarray], labels: np.ndarray, columns: int, height: int, marker: dict
+    panels: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    columns: int,
+    height: int,
+    marker: dict,
+    names: int,
 ) -> go.Figure:
+    """The panels, with markers that look so, and with names of the classes of so many pixels."""
     rows = -(-len(panels) // columns)
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.14 / rows}
     figure = panels_of(
@@ -183,18 +199,20 @@ def _scatters(
             look["hovertemplate"] = f"{number}: test image %{{customdata}}<extra></extra>"
             legend = {"name": name, "legendgroup": name, "showlegend": panel == 0}
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
-            figure.add_scatter(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
-        figure.add_scatter(**_middles(points, labels), **place)
+            figure.add_scattergl(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
+        figure.add_scattergl(**_middles(points, labels, names), **place)
     figure.update_layout(legend={"itemsizing": "constant"}, margin={"l": 8, "r": 8, "b": 8})
     figure.update_xaxes(showticklabels=False)
     return figure.update_yaxes(showticklabels=False)
 
 
-def _middles(points: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The name of every class at the median of its points, since not everyone tells its color."""
-    classes = np.unique(labels[: len(points)])
-    x, y = np.array([np.median(points[labels[: len(points)] == n], axis=0) for n in classes]).T
-    return {"x": x, "y": y, **_labels([*map(str, classes)])}
+def _middles(points: np.ndarray, labels: np.ndarray, size: int) -> dict[str, Any]:
+    """The name of every class near the median of its points, since not everyone tells its color."""
+    of = labels[: len(points)]
+    medians = np.array([np.median(points[of == number], axis=0) for number in np.unique(of)])
+    gap = (0.06 if size > 12 else 0.1) * np.ptp(points, axis=0).max()
+    x, y = _apart(medians, gap, (0, 1, 1.6, 2.4)).T
+    return {"x": x, "y": y, **_labels([*map(str, np.unique(of))], size=size)}
 
 
 def _small(numbers: np.ndarray | Sequence[int]) -> np.ndarray:

@@ -111,8 +111,9 @@ class _Axis:
         return [(float(self.place(at)), word) for at, word in inside]
 
     def _round(self) -> list[tuple[float, str]]:
-        """Round numbers, some 65 pixels apart."""
-        least = (self.high - self.low) / max(2, abs(self.end - self.start) / 65)
+        """Round numbers, at least so many pixels apart as their words need."""
+        apart = 40 if self.start > self.end else 60  # those of an upright axis are under each other
+        least = (self.high - self.low) / max(2, abs(self.end - self.start) / apart)
         unit = 10.0 ** np.floor(np.log10(least))
         step = self.axis.dtick or next(n * unit for n in (1, 2, 5, 10) if n * unit >= least)
         every = range(int(self.low // step), int(self.high // step) + 2)
@@ -355,7 +356,7 @@ def _table(trace: Any, x: _Axis, y: _Axis) -> list[str]:
     (left, right), (bottom, top) = ((a - h, b + h) for (a, b), h in zip(ends, half, strict=True))
     look = {"opacity": trace.opacity, "style": "image-rendering:pixelated"}
     parts = [_image(colors, left, top, right, bottom, **look)]
-    if trace.texttemplate:
+    if trace.texttemplate and abs(x.end - x.start) / z.shape[1] > 36:  # else there is no room
         form = re.sub(r"%{z:(.+)}", r"{:\1}", trace.texttemplate)
         for row, up in zip(z, y.at(trace.y), strict=True):
             for value, at in zip(row, x.at(trace.x), strict=True):

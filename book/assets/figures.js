@@ -5,7 +5,7 @@
   "use strict";
   const aecore = (window.aecore = window.aecore || {});
   const library = new URL("plotly.min.js", document.currentScript.src).href;
-  const MOST_AWAKE = 4; // browsers keep few WebGL contexts, and a drawn figure has many nodes
+  const MOST_AWAKE = 3; // each has up to three of the WebGL contexts that browsers keep, and many nodes
   const awake = new Map(); // figures that plotly drew, the oldest first, and what watches their size
   let loading = null;
   const narrow = window.matchMedia("(max-width: 600px)");
@@ -324,7 +324,7 @@
       });
       strip.replaceChildren();
       images.forEach((image, i) => {
-        const thumb = element("canvas", "aecore-image", strip);
+        const thumb = element("canvas", "aecore-image", strip); // for the mouse: keys move the slider
         decoder.paint(thumb, image);
         thumb.addEventListener("click", () => ((range.value = i), step()));
       });
@@ -386,6 +386,7 @@
     queries.forEach((n, query) => {
       const button = element("button", "", choices);
       button.type = "button";
+      button.setAttribute("aria-label", `Image ${query + 1}, of class ${labels[n]}`);
       thumb(n, button);
       button.addEventListener("click", () => pick(query));
     });
