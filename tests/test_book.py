@@ -7,12 +7,14 @@ import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from chromium import chromium
 from command import notebook
 from PIL import Image
@@ -28,9 +30,15 @@ from aecore.spec import Spec
 ROOT = Path(__file__).parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-MAX_WEIGHT = 1_500_000  # bytes of a page without the libraries that all pages share
+MAX_WEIGHT = 1_500_000  # bytes of a page without what all pages share
+MAX_LOADED = 3_000_000  # bytes of a page and all that it asks for before its reader points
 DARK_AND_LIGHT = ("dark", "light")
 PLOTS = ".aecore-figure, .aecore-morph"
+GRAVE = ("serious", "critical")
+STILL = ".aecore-figure:not([data-drawn]) .aecore-still"
+LONG_TASKS = """window.tasks = [];
+new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
+  .observe({ type: "longtask", buffered: true });"""
 
 EMPTIED = ".emptied :is(.overplot, .gl-container, canvas) { visibility: hidden !important; }"
 
@@ -84,8 +92,12 @@ def visit(browser):
         wrong = []
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
+        context.add_init_script(LONG_TASKS)
+        asked = set()
 
         def judge(route):
+            if route.request.url.startswith("file:"):
+                asked.add(Path(unquote(urlsplit(route.request.url).path)))
             if route.request.url.startswith(("file:", "data:", "blob:")):
                 return route.continue_()
             wrong.append(f"asked for {route.request.url}")
@@ -93,6 +105,7 @@ def visit(browser):
 
         context.route("**", judge)
         page = context.new_page()
+        page.asked = asked
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
@@ -113,22 +126,38 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, cap
     assert weight < MAX_WEIGHT
 
     page, wrong = visit(path, viewport={"width": 1280, "height": 900})
-    page.add_style_tag(content=EMPTIED)
     for figure in page.locator(PLOTS).all():
         figure.scroll_into_view_if_needed()
-        figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+        figure.and_(page.locator("[data-ready], [data-drawn]")).wait_for(timeout=20_000)
+    loaded = sum(file.stat().st_size for file in page.asked)
+    with capsys.disabled():
+        tasks = page.evaluate("tasks")
+        print(f"loads {loaded / 1e6:.2f} MB, longest task {max(tasks, default=0):.0f} ms", end=" ")
+    assert loaded < MAX_LOADED
+    assert "plotly.min.js" not in [file.name for file in page.asked]
+    wide = "(box) => box.scrollWidth > box.clientWidth && box.getAttribute('aria-label')"
+    boxes = page.locator(".aecore-table, .aecore-figure").all()
+    assert [label for box in boxes if (label := box.evaluate(wide))] == []
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in GRAVE]
+    assert serious == []
+
+    page.add_style_tag(content=EMPTIED)
+    for figure in page.locator(PLOTS).all():
+        _wake(page, figure)
         assert _shows_data(figure)
     assert page.locator(".aecore-image:not([width]):visible").count() == 0
     for picture in page.locator(".aecore-pictures img").all():
         assert _ink(picture.screenshot()) > 0.02
     if "$" in _prose(name):
-        page.locator("mjx-container svg").first.wait_for()
-        assert page.locator("mjx-container").count() == page.locator("mjx-container svg").count()
+        sizes = page.locator("math").evaluate_all("all => all.map(it => it.clientWidth)")
+        assert sizes and all(sizes)
 
     for theme in DARK_AND_LIGHT:
         page.evaluate("(theme) => (document.documentElement.dataset.theme = theme)", theme)
         page.wait_for_timeout(300)
-        for text in (".bd-article p, .bd-article td, .bd-article th, summary", ".xtick text"):
+        prose = ".bd-article p, .bd-article td, .bd-article th, summary"
+        for text in (prose, ".xtick text", ".aecore-still text:not([fill])"):
             worst = page.evaluate(CONTRAST, text)
             assert worst is None or worst[0] > 4.5, (theme, worst)
     assert wrong == []
@@ -140,7 +169,7 @@ def test_page_does_not_scroll_sideways_on_a_phone(built_book, visit, name):
     page, wrong = visit(built_book / f"{name}.html", viewport=phone, has_touch=True)
     for figure in page.locator(PLOTS).all():
         figure.scroll_into_view_if_needed()
-        figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+        figure.and_(page.locator("[data-ready], [data-drawn]")).wait_for(timeout=20_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert wrong == []
 
@@ -174,8 +203,7 @@ def test_search_finds_a_word_from_a_folder(built_book, visit):
 def test_pointing_at_the_surface_draws_what_is_decoded_there(built_book, visit):
     page, wrong = visit(built_book / "notebooks" / "surface.html")
     figure = page.locator(".aecore-figure", has=page.locator(".aecore-decoder")).first
-    figure.scroll_into_view_if_needed()
-    figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+    _wake(page, figure)
     image = figure.locator(".aecore-decoded canvas")
     at, pixels = figure.locator("output").inner_text(), "(canvas) => canvas.toDataURL()"
     before = image.evaluate(pixels)
@@ -191,8 +219,73 @@ def test_pointing_at_the_surface_draws_what_is_decoded_there(built_book, visit):
     assert wrong == []
 
 
-def test_only_pages_that_draw_load_plotly(built_book):
-    loads = [name for name in PAGES if "plotly.min.js" in (built_book / f"{name}.html").read_text()]
+def test_a_view_is_chosen_by_keyboard(built_book, visit):
+    page, wrong = visit(built_book / "notebooks" / "surface.html")
+    figure = page.locator(".aecore-figure", has=page.locator(".aecore-views")).first
+    figure.scroll_into_view_if_needed()
+    figure.get_by_role("button", name="vertical view").press("Enter")
+    figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+    eye = "(figure) => figure.querySelector('.aecore-live').layout.scene.camera.eye"
+    page.wait_for_function(f"({eye})(document.querySelector('.aecore-figure')).z > 2")
+    x, y, z = (figure.evaluate(eye)[axis] for axis in "xyz")
+    assert np.hypot(x, y) < 0.01 * z, "straight from above"
+    assert wrong == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_printed_and_without_scripts_every_figure_is_there(built_book, visit, scripts):
+    page, _ = visit(built_book / "notebooks" / "surface.html", java_script_enabled=scripts)
+    if scripts:
+        _wake(page, page.locator(".aecore-figure").first)
+        page.emulate_media(media="print")
+    figures = page.locator(".aecore-figure").all()
+    assert figures
+    for figure in figures:
+        still = figure.locator(".aecore-still svg:visible")
+        assert still.count() == 1
+        assert still.evaluate("(svg) => getComputedStyle(svg).visibility") == "visible"
+        assert still.locator("path, image").count() > 0
+        assert figure.locator(".aecore-live:visible").count() == 0
+
+
+def test_figures_out_of_sight_become_stills_again(built_book, visit):
+    page, wrong = visit(built_book / "notebooks" / "search.html")
+    figures = page.locator(".aecore-figure").all()
+    for figure in figures:
+        _wake(page, figure)
+    assert len(figures) > page.locator(".aecore-live").count() == 3
+    assert page.locator(STILL).count() >= len(figures) - 3
+    assert wrong == []
+
+
+def test_search_lists_pages_before_the_names_of_functions(built_book, visit):
+    page, _ = visit(built_book / "search.html")
+    page.goto((built_book / "search.html").as_uri() + "?q=corruption")
+    page.locator("#search-results li a").first.wait_for()
+    links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.pathname)")
+    of_api = [link.endswith("api.html") for link in links]
+    assert True in of_api and False in of_api
+    assert of_api == sorted(of_api)
+
+
+def test_the_book_has_nothing_that_no_page_asks_for(built_book):
+    assert (built_book / ".nojekyll").read_bytes() == b""
+    assert not [*built_book.rglob("*.map"), *built_book.rglob("fontawesome*.js")]
+    page = (built_book / "notebooks" / "surface.html").read_text()
+    assert 'href="../_sources/notebooks/surface.ipynb" download' in page
+    assert "fontawesome" not in page
+    icons = (built_book / "_static" / "icons.css").read_text()
+    used = [*(built_book / "book").glob("*.html"), *(built_book / "notebooks").glob("*.html")]
+    for name in {
+        name
+        for path in used
+        for name in re.findall(r"fas?(?:-solid)? fa-([\w-]+)", path.read_text())
+    }:
+        assert f".fa-{name} " in icons, name
+
+
+def test_only_pages_that_draw_load_our_scripts(built_book):
+    loads = [name for name in PAGES if "figures.js" in (built_book / f"{name}.html").read_text()]
     assert "book/run" not in loads
     assert "notebooks/surface" in loads
 
@@ -354,6 +447,17 @@ def _prose(name):
         return (ROOT / f"{name}.md").read_text()
     cells = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
     return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def _wake(page, figure):
+    """Points at a figure, so that plotly draws it."""
+    figure.scroll_into_view_if_needed()
+    plot = figure.locator(".aecore-plot")
+    if plot.count():
+        plot.scroll_into_view_if_needed()
+        figure.and_(page.locator("[data-ready]")).wait_for(timeout=20_000)
+        plot.hover()
+    figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
 
 
 def _shows_data(figure):

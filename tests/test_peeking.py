@@ -13,13 +13,13 @@ from aecore.page import show
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
 PLOTLY = Path(importlib.util.find_spec("plotly").origin).parent / "package_data" / "plotly.min.js"
-PLACE = """(plot, [panel, n]) => {
-  const trace = plot._fullData.filter((trace) => trace.xaxis === panel)
-    .find((trace) => Array.from(trace.customdata).includes(n));
+PLACE = """(live, [panel, n]) => {
+  const trace = live._fullData.filter((trace) => trace.xaxis === panel)
+    .find((trace) => Array.from(trace.customdata || []).includes(n));
   const i = Array.from(trace.customdata).indexOf(n);
-  const x = plot._fullLayout[panel.replace("x", "xaxis")];
-  const y = plot._fullLayout[panel.replace("x", "yaxis")];
-  const box = plot.getBoundingClientRect();
+  const x = live._fullLayout[panel.replace("x", "xaxis")];
+  const y = live._fullLayout[panel.replace("x", "yaxis")];
+  const box = live.getBoundingClientRect();
   return [box.left + x._offset + x.l2p(trace.x[i]), box.top + y._offset + y.l2p(trace.y[i])];
 }"""
 PIXELS = """(canvas) => {
@@ -69,6 +69,8 @@ def opened(browser, path, **options):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.goto(path.as_uri())
+    page.locator(".aecore-figure[data-ready]").wait_for()
+    page.locator(".aecore-plot").focus()
     page.locator(".aecore-figure[data-drawn]").wait_for(timeout=20_000)
     return page, wrong
 
@@ -86,7 +88,7 @@ def test_pointing_shows_the_image_of_that_point(browser, page_file):
     card = page.locator(".aecore-peek")
     assert card.is_hidden()
     for panel, number in (("x", 0), ("x", 11), ("x2", 11), ("x2", 5)):
-        x, y = page.locator(".aecore-plot").evaluate(PLACE, [panel, number])
+        x, y = page.locator(".aecore-live").evaluate(PLACE, [panel, number])
         page.mouse.move(x - 3, y)
         page.mouse.move(x, y, steps=3)
         page.locator(f'.aecore-peek[data-image="{number}"]').wait_for(state="visible")
@@ -104,7 +106,7 @@ def test_pointing_shows_the_image_of_that_point(browser, page_file):
 def test_tapping_does_too(browser, page_file):
     phone = {"width": 390, "height": 844}
     page, wrong = opened(browser, page_file, viewport=phone, has_touch=True, is_mobile=True)
-    x, y = page.locator(".aecore-plot").evaluate(PLACE, ["x", 9])
+    x, y = page.locator(".aecore-live").evaluate(PLACE, ["x", 9])
     page.touchscreen.tap(x, y)
     page.locator('.aecore-peek[data-image="9"]').wait_for(state="visible")
     assert abs(light(page)[1] - 255 * 13 / 16) < 12

@@ -169,13 +169,16 @@ def test_a_report_s_claim_is_listed_apart_and_does_not_fail_the_paper_book(page)
 
 
 def test_values_of_seeds_are_shown_as_mean_and_deviation(page):
-    frame = pd.DataFrame(
-        {"a_b": [[1.0, 2.0, math.nan], [3.0]], "c": [0.5, math.nan]}, index=["x", "y"]
-    )
+    values = {"a_b": [[1.0, 2.0, math.nan], [3.0]], "c": [0.5, math.nan], "d": [True, False]}
+    frame = pd.DataFrame(values, index=["x_x", "y"])
     table(frame, "caption", {"c": "{:.1%}"})
     markup = page.cells[1].outputs[0].data["text/html"]
-    assert re.findall("<td>(.*?)</td>", markup) == ["1.5000 ± 0.7071", "50.0%", "3.0000", ""]
-    assert "<th>a b</th>" in markup
+    number = ' class="number"'
+    cells = [("", "x x"), (number, "1.5000 ±\xa00.7071"), (number, "50.0%"), ("", "yes")]
+    cells += [("", "y"), (number, "3.0000"), (number, ""), ("", "no")]
+    assert re.findall("<td(.*?)>(.*?)</td>", markup) == cells
+    assert f'<th scope="col"{number}>a b</th>' in markup
+    assert 'role="region" tabindex="0" aria-label="Table: caption"' in markup
     assert spread([], "{:.2f}") == spread([math.nan]) == ""
 
 

@@ -20,6 +20,7 @@ from aecore.page.style import (
     scale,
 )  # fmt: skip
 
+COUNTS = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
 History = Sequence[Mapping[str, float | None]]  # a row an epoch, as in `Run.history`
 
 
@@ -42,11 +43,14 @@ def bands(
     groups = list(frame.groupby(by, sort=False))
     colors = [{"color": color} for color in scale(len(groups))]
     for number, (value, rows) in enumerate(groups):
-        label = str(value) if labels is None else labels[value]
+        label = str(value).replace("_", " ") if labels is None else labels[value]
         band(figure, rows, x, y, label, colors[number] if ordered else line_of(number))
     figure.update_xaxes(title=x_title or x.replace("_", " "))
     if x == "latent_dim":
         _ticks(figure, "latent dimension d", frame[x])
+    if x in ("epoch", "step"):  # there is nothing between two of them
+        reach = float(frame[x].max() - frame[x].min())
+        figure.update_xaxes(dtick=next(n for n in COUNTS if n * 10 >= reach))
     return figure.update_yaxes(title=y_title)
 
 
@@ -166,8 +170,13 @@ def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:
             line = lines[model] if metric == "L2" else lines[model] | {"dash": DASHES[2]}
             hover = "k = %{x}: %{y:.4f}<extra>" + f"{model}, {metric}</extra>"
             place = {"row": 1, "col": n, "legendgroup": model, "showlegend": first}
-            curve(figure, values.index, values, model, line, hovertemplate=hover, **place)
+            words = model.replace("_", " ")
+            curve(figure, values.index, values, words, line, hovertemplate=hover, **place)
     _ticks(figure, "k", kept["k"])
+    shown = kept[[*columns]].stack()
+    if shown.max() > 20 * (least := shown[shown > 0].min()):  # else small ones lie on each other
+        ticks = 10.0 ** np.arange(np.floor(np.log10(least)), 1)
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[*map(_plain, ticks)])
     return figure.update_layout(legend={"y": 1.1}, margin={"t": 110})
 
 
@@ -185,15 +194,21 @@ def heatmap(
 
 
 def pair_heatmap(values: np.ndarray, title: str) -> go.Figure:
-    """A symmetric matrix (K, K) over pairs of classes, NaN on the diagonal."""
-    figure = _colors(pd.DataFrame(np.asarray(values)), title, 520, 2)
+    """A symmetric matrix (K, K) over pairs of classes, each pair once."""
+    pairs = np.where(np.tri(len(values), k=-1, dtype=bool), values, np.nan)
+    frame = pd.DataFrame(pairs).iloc[1:, :-1]
+    figure = _colors(frame, title, 520, 2)
+    figure.update_traces(hoverongaps=False)
     figure.update_xaxes(constrain="domain")
     return figure.update_yaxes(scaleanchor="x", constrain="domain")
 
 
 def _colors(values: pd.DataFrame, title: str, height: int, digits: int) -> go.Figure:
     def names(labels: Any) -> list[str]:
-        return [f"{label:g}" if isinstance(label, float) else str(label) for label in labels]
+        return [
+            f"{label:g}" if isinstance(label, float) else str(label).replace("_", " ")
+            for label in labels
+        ]
 
     figure, hover = figure_of(height), f"%{{y}}, %{{x}}: %{{z:.{digits}f}}<extra></extra>"
     bar = {"title": {"text": title, "side": "right"}, "thickness": 12}
@@ -207,14 +222,21 @@ def error_distributions(errors: pd.DataFrame, threshold: float) -> go.Figure:
     """The distribution of `mse` for each `kind` of image, on a logarithmic axis, with a line."""
     kinds = list(dict.fromkeys(errors["kind"]))
     figure = figure_of(height=100 + 46 * len(kinds), showlegend=False)
-    half = {"orientation": "h", "side": "positive", "width": 1.7, "spanmode": "hard"}
-    for number, kind in reversed(list(enumerate(kinds))):
+    for number, kind in enumerate(kinds):
         values = np.log10(errors.loc[errors["kind"] == kind, "mse"].to_numpy().clip(1e-6))
-        line = {"width": 1.5, "color": line_of(number)["color"]}
-        figure.add_violin(x=values, name=kind, line=line, points=False, hoverinfo="skip", **half)
+        at, color = np.linspace(values.min(), values.max(), 160), line_of(number)["color"]
+        # A kernel density estimate with Silverman's bandwidth, eq. 3.28 of his book (1986).
+        width = max(1.06 * values.std() * len(values) ** -0.2, 0.01)
+        density = np.exp(-(((at[:, None] - values) / width) ** 2) / 2).sum(1)
+        base = np.full(len(at), len(kinds) - 1.0 - number)
+        edge = base + 0.85 * density / density.max()
+        area(figure, at, base, edge, color)
+        look = {"mode": "lines", "line": {"width": 1.5, "color": color}, "hoverinfo": "skip"}
+        figure.add_scatter(x=at, y=edge, name=kind, **look)
     ticks = [exponent + np.log10(digit) for exponent in range(-6, 1) for digit in (1, 3)]
-    names = [f"{10**tick:.1g}" for tick in ticks]
+    names = [_plain(10**tick, 1) for tick in ticks]
     figure.update_xaxes(title="reconstruction error (MSE)", tickvals=ticks, ticktext=names)
+    figure.update_yaxes(tickvals=np.arange(len(kinds)), ticktext=kinds[::-1], showgrid=False)
     return mark_level(figure, float(np.log10(threshold)), "95 % of the test images")
 
 
@@ -239,8 +261,12 @@ def loss_by_hyperparameter(
         if trends is not None:
             x, y, name = trends[field]["x"], trends[field]["y"], "median of a quarter of the trials"
             curve(figure, x, y, name, {"color": COLORS[1], "width": 3}, **legend, legendgroup="t")
-        kind = "log" if field in logarithmic else "linear"
-        figure.update_xaxes(title=field.replace("_", " "), type=kind, **place)
+        figure.update_xaxes(title=field.replace("_", " "), **place)
+        if field in logarithmic:
+            low, high = np.log10(trials[field].min()), np.log10(trials[field].max())
+            ticks = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+            names = {"tickvals": ticks, "ticktext": [*map(_plain, ticks)]}
+            figure.update_xaxes(type="log", **names, **place)
     return figure.update_yaxes(title="validation MSE", col=1)
 
 
@@ -256,10 +282,12 @@ def parallel_coordinates(
             names = sorted(set(values))
             values, ticks = values.map(names.index), {"tickvals": [*range(len(names))]}
             ticks["ticktext"] = names
+        elif pd.api.types.is_integer_dtype(values) and np.ptp(values) < 12:
+            ticks = {"tickvals": [*range(values.min(), values.max() + 1)]}
         elif field in logarithmic:
             values = np.log10(values.astype(float))
             ticks = {"tickvals": np.linspace(values.min(), values.max(), 5)}
-            ticks["ticktext"] = [f"{10**tick:.1e}" for tick in ticks["tickvals"]]
+            ticks["ticktext"] = [_plain(10**tick) for tick in ticks["tickvals"]]
         dimensions.append({"label": field.replace("_", " "), "values": values, **ticks})
     colors = [[0, COLORS[0]], [1, COLORS[1]]]
     line = {"color": finished["validation_loss"].to_numpy(), "colorscale": colors}
@@ -304,3 +332,8 @@ def _ticks(figure: go.Figure, title: str, values: Any, form: str = "{}") -> None
     ticks = sorted(set(values))
     names = [form.format(tick) for tick in ticks]
     figure.update_xaxes(title=title, type="log", tickvals=ticks, ticktext=names)
+
+
+def _plain(number: float, digits: int = 2) -> str:
+    """A number without an exponent, to so many digits that count."""
+    return np.format_float_positional(number, digits, fractional=False, trim="-")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aecore.page.show import caption_of, escape, picture, put, script
+from aecore.page.show import caption_of, escape, put, script
+from aecore.page.still import picture
 from aecore.page.style import COLORS
 
 

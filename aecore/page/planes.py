@@ -10,40 +10,49 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from aecore.page.style import COLORS, ORANGE, figure_of, marker_of, panels_of
+from aecore.page.style import COLORS, GRAY, ORANGE, figure_of, marker_of, panels_of
 
 CENTROID = "centroid of %{text}<extra></extra>"  # on pointing at it
+UPRIGHT = {"x": 0, "y": 0, "z": 1}
 CAMERAS = {
-    "frontal view": {"eye": {"x": 0.0, "y": -1.9, "z": 0.7}, "up": {"x": 0, "y": 0, "z": 1}},
-    "vertical view": {"eye": {"x": 0.0, "y": 0.0, "z": 2.1}, "up": {"x": 0, "y": 1, "z": 0}},
+    "frontal view": {"eye": {"x": 0.0, "y": -2.0, "z": 0.7}, "up": UPRIGHT},
+    "vertical view": {"eye": {"x": 0.0, "y": -1e-3, "z": 2.2}, "up": UPRIGHT},
 }
 
 
 def distance_surface(plane: Any) -> go.Figure:
-    """D(x, y) over the plane as a surface to turn, with the centroids as orange dots."""
+    """D(x, y) over the plane as a surface to turn, with the centroids as pins that stand on it."""
     z, (x, y) = plane.distance.numpy(), plane.centroids.numpy().T
-    figure = figure_of(height=560, margin={"l": 0, "r": 0, "t": 40, "b": 0}, showlegend=False)
+    figure = figure_of(height=460, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False)
     grid = {"x": plane.x.numpy(), "y": plane.y.numpy(), "z": z}
     hover = "x %{x:.2f}, y %{y:.2f}<br>D %{z:.1f}<br>nearest centroid: %{customdata}<extra></extra>"
     look = {"colorscale": "Viridis", "showscale": False, "hovertemplate": hover}
     look["contours"] = {axis: {"highlight": False} for axis in "xyz"}
     figure.add_surface(**grid, **look, customdata=_small(plane.nearest.numpy()))
+    # The heads are above the surface and apart, so that none hides which class is where.
+    (left, up), top = _beside(plane.centroids.numpy()).T, np.full(len(x), 1.04 * float(z.max()))
+    gap, line = np.full(len(x), np.nan), {"color": ORANGE, "width": 3}
+    ends = ((x, left, gap), (y, up, gap), (np.zeros(len(x)), top, gap))
+    stems = dict(zip("xyz", (np.stack(of, 1).ravel() for of in ends), strict=True))
+    figure.add_scatter3d(**stems, mode="lines", line=line, hoverinfo="skip")
     dots = {"size": 5, "color": ORANGE, "line": {"color": "white", "width": 1}}
-    height = np.full(len(x), 0.03 * float(z.max()), dtype=np.float32)
-    look = {"mode": "markers", "marker": dots, "text": _names(plane.centroids)}
-    figure.add_scatter3d(x=x, y=y, z=height, **look, hovertemplate=CENTROID)
+    look = {"mode": "markers+text", "marker": dots, "text": _names(plane.centroids)}
+    figure.add_scatter3d(x=left, y=up, z=top, **look, hovertemplate=CENTROID)
     buttons = [{"label": label, "method": "relayout", "args": [{"scene.camera": camera}]}
                for label, camera in CAMERAS.items()]  # fmt: skip
     place = {"x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "direction": "right"}
     menu = {"type": "buttons", "showactive": False, "buttons": buttons, **place}
-    scene = {"xaxis": {"title": "x"}, "yaxis": {"title": "y"}, "zaxis": {"title": "D(x, y)"}}
+    titles = {"xaxis": "x", "yaxis": "y", "zaxis": "D(x, y)"}
+    marks = {"nticks": 5, "tickfont": {"size": 11}}
+    scene = {axis: {"title": {"text": title}, **marks} for axis, title in titles.items()}
     scene["aspectratio"] = {"x": 1, "y": 1, "z": 0.55}
-    scene["camera"] = {"eye": {"x": 0.8, "y": -1.2, "z": 1.4}}
+    scene["camera"] = {"eye": {"x": 0.8, "y": -1.4, "z": 1.15}}
+    scene["camera"]["center"] = {"x": 0, "y": 0, "z": -0.12}
     return figure.update_layout(scene=scene, updatemenus=[menu])
 
 
 def basin_map(plane: Any) -> go.Figure:
-    """Which centroid is nearest, as a map of colored basins with the centroids as stars."""
+    """Which centroid is nearest, as a map of colored basins with the centroids as dots."""
     classes = len(plane.centroids)
     steps = [(number, side) for number in range(classes) for side in (0, 1)]
     colors = [[(n + side) / classes, COLORS[n % len(COLORS)]] for n, side in steps]
@@ -54,7 +63,7 @@ def basin_map(plane: Any) -> go.Figure:
     figure.add_heatmap(**basins, **look, opacity=0.55)
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False)
-    return _starred(figure, plane.centroids)
+    return _named(figure, plane.centroids)
 
 
 def stretch_map(plane: Any, stretch: Any, ellipses: Any) -> go.Figure:
@@ -71,8 +80,7 @@ def stretch_map(plane: Any, stretch: Any, ellipses: Any) -> go.Figure:
     )
     figure.update_xaxes(showgrid=False)
     figure.update_yaxes(showgrid=False)
-    figure = _starred(figure, plane.centroids)
-    return figure.update_traces(textfont_color="white", selector={"mode": "markers+text"})
+    return _named(figure, plane.centroids, "white")
 
 
 def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
@@ -84,19 +92,63 @@ def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
         hover = f"x %{{x:.2f}}, y %{{y:.2f}}<extra>{number}</extra>"
         look = {"mode": "markers", "marker": marker, "hovertemplate": hover}
         figure.add_scattergl(x=x, y=y, name=str(number), **look)
-    return _starred(figure, centroids)
+    return _named(figure, centroids)
 
 
-def _starred(figure: go.Figure, centroids: Any) -> go.Figure:
-    """The figure of a plane with its axes, and the centroids as stars."""
+def _named(figure: go.Figure, centroids: Any, color: str | None = None) -> go.Figure:
+    """The figure of a plane with its axes, and the centroids as dots, each with its number."""
     x, y = centroids.numpy().T
+    at = _beside(centroids.numpy())
+    gap = np.full(len(at), np.nan)
+    ends = [
+        np.stack([here, there, gap], 1).ravel() for here, there in zip((x, y), at.T, strict=True)
+    ]
+    look = {"mode": "lines", "line": {"color": color or GRAY, "width": 1}, "hoverinfo": "skip"}
+    # Plotly draws what is in WebGL over all else, so on such points the names have to be too.
+    add = figure.add_scattergl if figure.data[0].type == "scattergl" else figure.add_scatter
+    add(x=ends[0], y=ends[1], **look, showlegend=False)
     edge = {"color": "black", "width": 1}
-    stars = {"mode": "markers+text", "text": _names(centroids), "textposition": "top center"}
-    stars["marker"] = {"symbol": "star", "size": 14, "color": ORANGE, "line": edge}
-    stars |= {"textfont": {"size": 16}, "hovertemplate": CENTROID, "showlegend": False}
-    figure.add_scatter(x=x, y=y, **stars)
+    dots = {"mode": "markers", "marker": {"size": 8, "color": ORANGE, "line": edge}}
+    about = {"text": _names(centroids), "hovertemplate": CENTROID, "showlegend": False}
+    add(x=x, y=y, **dots, **about)
+    add(x=at[:, 0], y=at[:, 1], **_labels(_names(centroids), color))
     figure.update_xaxes(title="x", constrain="domain")
     return figure.update_yaxes(title="y", scaleanchor="x", constrain="domain")
+
+
+def _beside(centroids: np.ndarray) -> np.ndarray:
+    """Places (K, 2) for the names of centroids, beside them and apart."""
+    gap = 0.055 * np.ptp(centroids, axis=0).max() or 1.0
+    return _apart(centroids, gap, (1, 1.6, 2.4, 3.4))
+
+
+def _apart(points: np.ndarray, gap: float, rings: Sequence[float]) -> np.ndarray:
+    """Places (K, 2) for the names of points, about `gap` from each other and on none of the points.
+
+    The place is searched on `rings` around its point, whose radius is in units of `gap`; where the
+    first ring is 0 a name may stand on a point.
+    """
+    turns = 2 * np.pi * np.arange(16) / 16
+    circle = np.stack([np.cos(turns), np.sin(turns)], 1)
+    tries = gap * np.concatenate([radius * circle for radius in rings])
+    taken, found = [*points] if rings[0] else [np.full(2, np.inf)], []
+    for point in points:
+        free = np.linalg.norm((point + tries)[:, None] - taken, axis=2).min(1)
+        found.append(point + tries[np.argmax(np.minimum(free, 0.99 * gap))])
+        taken.append(found[-1])
+    return np.array(found)
+
+
+def _labels(names: Sequence[str], color: str | None = None, size: int = 16) -> dict[str, Any]:
+    """A trace of the names alone, which read on whatever lies behind them."""
+    font = {"size": size, "weight": "bold", "color": color}
+    return {
+        "mode": "text",
+        "text": names,
+        "textfont": font,
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def _names(centroids: Any) -> list[str]:
@@ -108,7 +160,7 @@ def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figu
 
     `customdata` of a point is the number of its image, which the book shows on pointing at it.
     """
-    figure = _scatters(panels, labels, len(panels), 460, {"size": 4, "opacity": 0.75})
+    figure = _scatters(panels, labels, len(panels), 460, {"size": 4, "opacity": 0.75}, 16)
     for column in range(len(panels)):
         anchor = {"scaleanchor": f"x{column + 1 if column else ''}", "constrain": "domain"}
         figure.update_yaxes(**anchor, row=1, col=column + 1)
@@ -120,17 +172,25 @@ def small_scatters(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.F
     """Points (N, 2) colored by label (N,), four panels a row; of a panel with fewer, the first."""
     columns = min(4, len(panels))
     height = 80 + 250 * -(-len(panels) // columns)
-    figure = _scatters(panels, labels, columns, height, {"size": 3, "opacity": 0.6})
+    figure = _scatters(panels, labels, columns, height, {"size": 3, "opacity": 0.6}, 12)
     figure.update_traces(customdata=None, hovertemplate=None, hoverinfo="name")
     return figure.update_layout(legend={"y": 1.08}, margin={"t": 72})
 
 
 def _scatters(
-    panels: Mapping[str, np.ndarray], labels: np.ndarray, columns: int, height: int, marker: dict
+    panels: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    columns: int,
+    height: int,
+    marker: dict,
+    names: int,
 ) -> go.Figure:
+    """The panels, with markers that look so, and with names of the classes of so many pixels."""
     rows = -(-len(panels) // columns)
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.14 / rows}
-    figure = panels_of(rows, columns, height, subplot_titles=[*panels], **spacing)
+    figure = panels_of(
+        rows, columns, height, subplot_titles=[name.replace("_", " ") for name in panels], **spacing
+    )
     for panel, points in enumerate(panels.values()):
         for number in range(int(labels.max()) + 1):
             shown, name = np.flatnonzero(labels[: len(points)] == number), str(number)
@@ -139,10 +199,20 @@ def _scatters(
             look["hovertemplate"] = f"{number}: test image %{{customdata}}<extra></extra>"
             legend = {"name": name, "legendgroup": name, "showlegend": panel == 0}
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
-            figure.add_scatter(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
+            figure.add_scattergl(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
+        figure.add_scattergl(**_middles(points, labels, names), **place)
     figure.update_layout(legend={"itemsizing": "constant"}, margin={"l": 8, "r": 8, "b": 8})
     figure.update_xaxes(showticklabels=False)
     return figure.update_yaxes(showticklabels=False)
+
+
+def _middles(points: np.ndarray, labels: np.ndarray, size: int) -> dict[str, Any]:
+    """The name of every class near the median of its points, since not everyone tells its color."""
+    of = labels[: len(points)]
+    medians = np.array([np.median(points[of == number], axis=0) for number in np.unique(of)])
+    gap = (0.06 if size > 12 else 0.1) * np.ptp(points, axis=0).max()
+    x, y = _apart(medians, gap, (0, 1, 1.6, 2.4)).T
+    return {"x": x, "y": y, **_labels([*map(str, np.unique(of))], size=size)}
 
 
 def _small(numbers: np.ndarray | Sequence[int]) -> np.ndarray:

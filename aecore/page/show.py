@@ -6,17 +6,21 @@ the scripts of `book/assets`. Nothing here carries or asks for a library.
 
 import base64
 import html
-import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from aecore.page.still import picture, still
+
 PLOTLY = "application/vnd.plotly.v1+json"
 # Plotly's own default is a button that uploads the chart to its maker.
 CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
 KEYS_SHOWN = 4
+NUMBER = re.compile(r"([+-]?[\d.,]+%?( ±\xa0[\d.,]+%?)?)?")  # or nothing
+DESK, PHONE = 690, 350  # pixels that a still is wide
 
 
 def show(
@@ -39,17 +43,31 @@ def show(
     """
     drawing = _compact(json.loads(figure.to_json()))
     bundle = {"data": drawing["data"], "layout": drawing["layout"]}
-    height = int(drawing["layout"].get("height") or 450)
     marks = {"name": name, "sheet": sheet}
     named = "".join(f' data-{key}="{escape(value)}"' for key, value in marks.items() if value)
-    plot = (
-        f'<div class="aecore-plot" role="img" aria-label="{escape(alt)}" '
-        f'style="height:{height}px"></div>{script("aecore-data", bundle)}'
-    )
+    width = DESK - (140 if decoder else 0)  # of which the decoded image takes its part
+    plot = f"{_stills(figure, alt, width)}{script('aecore-data', bundle)}"
     live = "" if decoder is None else script("aecore-decoder", decoder)
     markup = f'<figure class="aecore-figure"{named}>{plot}{live}</figure>'
     put(markup, alt, **{PLOTLY: {**bundle, "config": CONFIG}})
     caption_of(caption, runs)
+
+
+def _stills(figure: Any, alt: str, width: int) -> str:
+    """The figure as it looks before the page's scripts draw it: for a desk and for a phone.
+
+    Several plots side by side keep their width on a phone, and scroll in their own box.
+    """
+    tall = int(figure.layout.height or 450)
+    wide = len(list(figure.select_xaxes())) > 1 or figure.data[0].type == "parcoords"
+    low = tall if wide else min(tall, 400)
+    drawings = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
+    if not wide:  # hidden from pages without our style sheet
+        drawn = still(figure, PHONE, low)
+        look = 'class="aecore-still narrow" style="display:none"'
+        drawings += f'<div {look} aria-hidden="true">{drawn}</div>'
+    look = f'class="aecore-plot{" wide" if wide else ""}" style="--tall:{tall}px;--low:{low}px"'
+    return f'<div {look} role="group" aria-label="{escape(alt)}">{drawings}</div>'
 
 
 def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[Any] = ()) -> None:
@@ -82,13 +100,38 @@ def table(
     for name, form in formats.items():
         shown[name] = [_cell(value, form) for value in frame[name]]
     numbered = type(frame.index).__name__ == "RangeIndex"
-    flat = shown if numbered or frame.index.names == [None] else shown.reset_index()
-    flat = flat.rename(columns=lambda name: str(name).replace("_", " ")).rename_axis(columns=None)
-    indexed = not numbered and frame.index.names == [None]
-    cells = flat.to_html(index=indexed, border=0, na_rep="")
-    cells = cells.replace(' style="text-align: right;"', "").replace(' class="dataframe"', "")
-    put(f'<div class="aecore-table">{cells}</div>', str(frame))
+    if not numbered:
+        unnamed = shown.index.names == [None]
+        words = shown.rename(index=_in_words)
+        shown = (words.rename_axis("") if unnamed else words).reset_index()
+    shown = shown.rename(columns=_in_words)
+    rows = [[_text(cell) for cell in row] for row in shown.itertuples(index=False)]
+    numeric = [all(map(NUMBER.fullmatch, column)) for column in zip(*rows, strict=True)]
+    head = _row(shown.columns, numeric, 'th scope="col"')
+    body = "".join(_row(row, numeric, "td") for row in rows)
+    cells = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    # A box that scrolls has to be reached by keyboard, and says what it is.
+    region = f'role="region" tabindex="0" aria-label="Table: {escape(caption)}"'
+    put(f'<div class="aecore-table" {region}>{cells}</div>', str(frame))
     caption_of(caption, runs)
+
+
+def _in_words(name: Any) -> str:
+    return str(name).replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return "" if value is None or value != value else str(value)
+
+
+def _row(cells: Sequence[str], numeric: Sequence[bool], tag: str) -> str:
+    """A row of a table, its numbers to the right."""
+    looks = [' class="number"' if number else "" for number in numeric]
+    pairs = zip(cells, looks, strict=True)
+    parts = [f"<{tag}{look}>{escape(cell)}</{tag[:2]}>" for cell, look in pairs]
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 def spread(values: Iterable[float], form: str = "{:.4f}") -> str:
@@ -105,7 +148,9 @@ def spread(values: Iterable[float], form: str = "{:.4f}") -> str:
 
 def _cell(value: Any, form: str | None) -> Any:
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-        return spread(value, form or "{:.4f}")
+        largest = max((abs(of) for of in np.ravel(value) if of == of), default=0)
+        usual = "{:.4f}" if largest < 10 else "{:.2f}" if largest < 1000 else "{:,.0f}"
+        return spread(value, form or usual).replace("± ", "±\xa0")  # a line may end before it
     if form is None or isinstance(value, str):
         return value
     return "" if value is None or value != value else form.format(value)
@@ -166,17 +211,6 @@ def script(kind: str, value: Any) -> str:
 def escape(text: Any) -> str:
     """Text that HTML shows as it is, in attributes too."""
     return html.escape(str(text), quote=True)
-
-
-def picture(pixels: np.ndarray, form: str, **options: int) -> str:
-    """A picture (C, H, W) in [0, 1], C = 1 or 3, clipped, as a data URL."""
-    from PIL import Image
-
-    values = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    file = io.BytesIO()
-    image = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
-    image.save(file, form, **options)
-    return f"data:image/{form.lower()};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _strip(images: Any) -> str:

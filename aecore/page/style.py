@@ -9,13 +9,15 @@ from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 from plotly.subplots import make_subplots
 
 # Middle tones, so that each reads on white and on near-black, and apart for the color-blind.
-COLORS = ("#3b82c4", "#e08214", "#2a9d6f", "#c2528b", "#8a6fd1", "#a8930a", "#6b7785",
-          "#56b4d3", "#b5533c", "#7a9a2f")  # fmt: skip
+COLORS = ("#3b82c4", "#cf7a12", "#2a9d6f", "#c2528b", "#8a6fd1", "#a8930a", "#6b7785",
+          "#3d9fc0", "#b5533c", "#7a9a2f")  # fmt: skip
+ORDERED = ("#2f7fd6", "#8a63d8", "#c4529a", "#d9573c", "#b8770a")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "x", "diamond", "triangle-up", "square")
 ORANGE = "#ff9f1c"
 GRAY = "#808080"
 AXIS = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
+AXIS |= {"exponentformat": "none", "separatethousands": True}
 TEMPLATE = go.layout.Template(
     layout={
         "colorway": COLORS,
@@ -55,7 +57,7 @@ def marker_of(number: int) -> dict[str, str]:
 
 def scale(count: int) -> list[str]:
     """`count` colors in an order, for curves of a quantity that grows."""
-    return sample_colorscale("Plasma", np.linspace(0.1, 0.8, max(count, 2)))[:count]
+    return sample_colorscale(ORDERED, np.linspace(0, 1, max(count, 2)))[:count]
 
 
 def faint(color: str, alpha: float = 0.18) -> str:

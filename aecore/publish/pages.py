@@ -11,17 +11,22 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import nbformat
 import yaml
+from docutils import nodes
 from filelock import FileLock
+from latex2mathml.converter import convert
 
 from aecore.page.claims import ANSWER, CLAIM, REPLICATION
 from aecore.page.show import PLOTLY
 from aecore.publish import fill
 from aecore.publish.fill import Edition
 
+ICONS = ("angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "file",
+         "file-pdf", "list", "magnifying-glass", "moon", "sun", "xmark")  # fmt: skip
 _BUILD = "from jupyter_book.cli.main import main; main()"
 
 
@@ -52,20 +57,24 @@ def compile(executed: Path, root: Path) -> Path:
         fresh = _jupyter_book(source, build / "book")
         for name, page in pages.items():  # what a page offers for download, as it ran
             nbformat.write(page, fresh / "_sources" / "notebooks" / f"{name}.ipynb")
+        _lighten(fresh)
         return _swap(fresh, build / "html") / "index.html"
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Sphinx's entry: pages that draw load plotly and our scripts, all others neither."""
+    """Sphinx's entry: pages that draw load our scripts, which load plotly; formulas are MathML."""
 
     def add_scripts(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
-        body = context.get("body", "")
-        drawn = '<figure class="aecore-' in body
-        scripts = ["network.js", "live.js", "figures.js"] if drawn else []
-        if 'class="aecore-plot"' in body:
-            scripts.insert(0, "plotly.min.js")
-        for script in scripts:
-            app.add_js_file(script, loading_method="defer")
+        if '<figure class="aecore-' in context.get("body", ""):
+            for script in ("network.js", "live.js", "figures.js"):
+                app.add_js_file(script, loading_method="defer")
+
+    def formula(display: str) -> tuple[Any, None]:
+        def visit(writer: Any, node: nodes.Element) -> None:
+            writer.body.append(convert(node.astext(), display=display))
+            raise nodes.SkipNode
+
+        return visit, None
 
     def escape(app: Any, what: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
         # Docstrings are plain text with `code`: |x|, *args and x_ mean themselves, `x`s a plural.
@@ -74,6 +83,7 @@ def setup(app: Any) -> dict[str, bool]:
         parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]
         lines[:] = "`".join(parts).split("\n")
 
+    app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
     app.connect("html-page-context", add_scripts)
     app.connect("autodoc-process-docstring", escape)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -167,16 +177,55 @@ def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> N
 
 
 def _vendor(folder: Path) -> None:
-    """The libraries that pages share, taken from the installed packages."""
+    """What pages share of other packages: plotly's script, and the theme's icons as a style sheet.
+
+    The theme brings its icons as a script of 1.5 MB that draws them after the page is there.
+    """
     folder.mkdir()
-    for package, file in (
-        ("plotly", "package_data/plotly.min.js"),
-        ("sphinx-mathjax-offline", "static/mathjax/tex-svg.js"),
-    ):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise BookError(f"the package {package} is not installed: pip install {package}")
-        shutil.copy(Path(spec.origin).parent / file, folder)
+    shutil.copy(_packaged("plotly", "package_data/plotly.min.js"), folder)
+    theme = "theme/pydata_sphinx_theme/static/scripts/fontawesome.js"
+    drawn = _packaged("pydata_sphinx_theme", theme).read_text(encoding="utf-8")
+    rules = [_icon(name, drawn) for name in ICONS]
+    (folder / "icons.css").write_text("\n".join(rules), encoding="utf-8")
+
+
+def _packaged(package: str, file: str) -> Path:
+    """A file of an installed package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise BookError(f"the package {package} is not installed: pip install {package}")
+    return Path(spec.origin).parent / file
+
+
+def _icon(name: str, script: str) -> str:
+    """The rule that gives icon `name` its picture, found in the theme's script of all icons."""
+    entry = rf'[{{,]"?{name}"?:\[(\d+),(\d+),\[[^]]*\],"\w+","([^"]+)"\]'
+    if not (found := re.findall(entry, script)):
+        raise BookError(f"the theme has no icon {name}")
+    width, height, path = found[-1]  # the outlined icons stand first, the solid ones last
+    drawing = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'>"
+        f"<path d='{path}'/></svg>"
+    )
+    return f'.fa-{name} {{ --icon: url("data:image/svg+xml,{quote(drawing)}"); }}'
+
+
+def _lighten(pages: Path) -> None:
+    """Takes out what no page asks for, and the script of icons that `_vendor` replaces."""
+    static = pages / "_static"
+    fonts = {*static.rglob("webfonts/*")} - {*static.rglob("fa-solid-900.woff2")}
+    for path in [*static.rglob("*.map"), *static.glob("*-macros.html"), *fonts]:
+        path.unlink()
+    shutil.rmtree(static / "locales")
+    icons = static / "scripts" / "fontawesome.js"
+    icons.unlink()
+    icons.with_name("fontawesome.js.LICENSE.txt").unlink()
+    for path in pages.rglob("*.html"):
+        page = re.sub(r"<script[^>]*/fontawesome\.js[^>]*></script>", "", path.read_text("utf-8"))
+        # A browser shows a notebook as text, unless the link says that it is a file to keep.
+        page = re.sub(r'(<a href="[^"]*/_sources/[^"]*") target="_blank"', r"\1 download", page)
+        path.write_text(page, encoding="utf-8")
+    (pages / ".nojekyll").touch()  # GitHub leaves out folders that begin with _ otherwise
 
 
 def _jupyter_book(source: Path, output: Path) -> Path:

@@ -1,9 +1,13 @@
-// Brings a page's figures to life: draws each with plotly as it scrolls into view, in the colors of
-// the page's theme, and answers pointing with the image decoded at that place.
+// Brings a page's figures to life. A page shows stills; the first one that the reader points at, taps
+// or reaches by keyboard loads plotly, which draws it in the colors of the page's theme and answers
+// pointing with the image decoded at that place.
 (function () {
   "use strict";
   const aecore = (window.aecore = window.aecore || {});
-  const drawn = new Set();
+  const library = new URL("plotly.min.js", document.currentScript.src).href;
+  const MOST_AWAKE = 3; // each has up to three of the WebGL contexts that browsers keep, and many nodes
+  const awake = new Map(); // figures that plotly drew, the oldest first, and what watches their size
+  let loading = null;
   const narrow = window.matchMedia("(max-width: 600px)");
   const touch = window.matchMedia("(pointer: coarse)");
 
@@ -18,6 +22,17 @@
       "tableRotation", "resetCameraLastSave3d", "hoverClosest3d",
     ],
   };
+
+  function plotly() {
+    loading = loading || new Promise((loaded, failed) => {
+      if (window.Plotly) return loaded();
+      const script = element("script", "", document.head);
+      script.onload = loaded;
+      script.onerror = failed;
+      script.src = library;
+    });
+    return loading;
+  }
 
   function element(tag, className, parent) {
     const made = document.createElement(tag);
@@ -97,63 +112,113 @@
     layout.legend = Object.assign({}, layout.legend, {
       orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom",
     });
-    layout.height = Math.min(layout.height || 450, Math.max(360, window.innerWidth));
     layout.margin = Object.assign({}, layout.margin, data.every(flat) ? { l: 40, r: 12 } : { l: 0, r: 0 });
     // A step back, so that the axes' labels stay in the picture.
     const eye = layout.scene && layout.scene.camera && layout.scene.camera.eye;
     for (const key in eye) eye[key] *= 1.25;
-    for (const trace of data)
-      if (trace.colorbar || trace.type === "surface" || trace.type === "heatmap")
-        trace.colorbar = Object.assign({}, trace.colorbar, {
-          orientation: "h", x: 0.5, xanchor: "center", y: -0.16, yanchor: "top",
-          len: 0.9, thickness: 10, title: Object.assign({}, trace.colorbar && trace.colorbar.title, { side: "top" }),
-        });
+  }
+
+  // What a figure has while it is a still: buttons for its views, and the image at its middle.
+  function prepare(figure) {
+    const plot = figure.querySelector(".aecore-plot");
+    const { data, layout } = embedded(figure, "aecore-data");
+    const views = element("div", "aecore-views");
+    for (const menu of layout.updatemenus || [])
+      for (const { label, args } of menu.buttons) {
+        const button = element("button", "", views);
+        button.type = "button";
+        button.textContent = label;
+        button.addEventListener("click", () => wake(figure).then((live) => Plotly.relayout(live, ...args)));
+      }
+    if (views.children.length) figure.prepend(views);
+    const payload = embedded(figure, "aecore-decoder");
+    if (payload) {
+      const first = data.find((trace) => trace.type === "surface" || trace.type === "heatmap");
+      const look = decoding(element("div", "aecore-decoded", figure), payload);
+      look(first ? middle(first.x) : 0, first ? middle(first.y) : 0);
+      figure.look = look;
+    }
+    plot.tabIndex = 0;
+    plot.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && wake(figure));
+    plot.addEventListener("click", () => wake(figure));
+    plot.addEventListener("focus", () => wake(figure));
+    figure.dataset.ready = "true";
+  }
+
+  function wake(figure) {
+    figure.waking = figure.waking || plotly().then(() => draw(figure));
+    return figure.waking;
   }
 
   function draw(figure) {
     const plot = figure.querySelector(".aecore-plot");
+    const live = element("div", "aecore-live", plot);
     const { data, layout } = embedded(figure, "aecore-data");
-    // Several plots side by side keep a width to be read at, and scroll in their own box.
-    if (layout.xaxis2 || data[0].type === "parcoords") plot.classList.add("wide");
-    else fit(layout, data);
+    if (!plot.classList.contains("wide")) fit(layout, data);
     layout.autosize = true;
+    layout.height = plot.clientHeight;
     delete layout.width;
-    if (layout.height) plot.style.height = layout.height + "px";
+    delete layout.updatemenus;
     if (data.every(flat)) for (const key of ["xaxis", "yaxis"]) layout[key] = layout[key] || {};
     else layout.scene = layout.scene || {};
     for (const [path, value] of Object.entries(theme(layout))) set(layout, path, value);
     if (touch.matches && !layout.scene) layout.dragmode = false;
-    const payload = embedded(figure, "aecore-decoder");
-    // The panel takes its room before the plot measures what is left.
-    const panel = payload && element("div", "aecore-decoded", figure);
-    return Plotly.newPlot(plot, data, layout, config).then(() => {
-      drawn.add(plot);
-      if (payload) pointing(panel, plot, payload);
-      if (figure.dataset.sheet) peeking(figure, plot);
+    return Plotly.newPlot(live, data, layout, config).then(() => {
+      if (figure.look) pointing(figure.look, live);
+      if (figure.dataset.sheet) peeking(figure, live);
       figure.dataset.drawn = "true";
       // The side bar comes and goes without the window changing its size.
-      new ResizeObserver(() => Plotly.Plots.resize(plot)).observe(figure);
+      const watch = new ResizeObserver(() => Plotly.Plots.resize(live));
+      watch.observe(figure);
+      awake.set(figure, { live, watch });
+      const away = [...awake.keys()].filter((other) => other !== figure && !inView(other));
+      away.slice(0, Math.max(0, awake.size - MOST_AWAKE)).forEach(rest);
+      return live;
     });
   }
 
-  function center(values) {
-    const list = Array.from(values || [0]).flatMap((row) => (row.length ? Array.from(row) : row));
+  function inView(figure) {
+    const { top, bottom } = figure.getBoundingClientRect();
+    return bottom > 0 && top < window.innerHeight;
+  }
+
+  // A figure becomes a still again.
+  function rest(figure) {
+    const { live, watch } = awake.get(figure);
+    awake.delete(figure);
+    watch.disconnect();
+    Plotly.purge(live);
+    live.remove();
+    delete figure.dataset.drawn;
+    delete figure.waking;
+  }
+
+  // The middle of an axis of plain numbers, or of numbers that plotly keeps as base64.
+  function middle(values) {
+    const kinds = { f4: Float32Array, f8: Float64Array };
+    const bytes = values.bdata && Uint8Array.from(atob(values.bdata), (letter) => letter.charCodeAt(0));
+    const list = bytes ? new kinds[values.dtype](bytes.buffer) : values;
     return (Math.min(...list) + Math.max(...list)) / 2;
   }
 
-  function pointing(panel, plot, payload) {
+  // Gives back what draws into the panel the image decoded at a place.
+  function decoding(panel, payload) {
     const decoder = aecore.network(payload);
     const canvas = element("canvas", "aecore-image", panel);
     const label = element("output", "", panel);
     canvas.setAttribute("role", "img");
-    let waiting = null;
-
-    function look(x, y) {
+    element("small", "", panel).textContent =
+      "The image decoded at this code. " + (touch.matches ? "Tap" : "Point at") + " the figure for others.";
+    return function look(x, y) {
       decoder.paint(canvas, decoder.decode([x, y]));
       const place = "(" + x.toFixed(2) + ", " + y.toFixed(2) + ")";
       label.textContent = place;
       canvas.setAttribute("aria-label", "Image decoded at " + place);
-    }
+    };
+  }
+
+  function pointing(look, live) {
+    let waiting = null;
     function follow(event) {
       const point = event.points[0];
       if (!Number.isFinite(point.x) || !Number.isFinite(point.y)) return;
@@ -164,12 +229,8 @@
         });
       waiting = [point.x, point.y];
     }
-    plot.on("plotly_hover", follow);
-    plot.on("plotly_click", follow);
-    const first = plot._fullData.find((trace) => trace.type === "surface" || trace.type === "heatmap");
-    look(first ? center(first.x) : 0, first ? center(first.y) : 0);
-    element("small", "", panel).textContent =
-      "The image decoded at this code. " + (touch.matches ? "Tap" : "Point at") + " the figure for others.";
+    live.on("plotly_hover", follow);
+    live.on("plotly_click", follow);
   }
 
   // The page's sheet of images of that name: `paint(canvas, n)` draws image n once it is `ready`.
@@ -191,9 +252,11 @@
   }
 
   // Shows the image that a point stands for, from the page's sheet of images, above the point.
-  function peeking(figure, plot) {
+  function peeking(figure, live) {
     const sheet = sheetOf(figure.dataset.sheet);
     if (!sheet) return;
+    const old = figure.querySelector(".aecore-peek");
+    if (old) old.remove();
     const card = element("div", "aecore-peek", figure);
     const canvas = element("canvas", "aecore-image", card);
     canvas.setAttribute("role", "img");
@@ -213,9 +276,9 @@
       card.style.left = figure.scrollLeft + Math.max(0, Math.min(left, most)) + "px";
       card.style.top = (above < 0 ? event.clientY - box.top + 24 : above) + "px";
     }
-    plot.on("plotly_hover", look);
-    plot.on("plotly_click", look);
-    plot.on("plotly_unhover", () => (card.hidden = true));
+    live.on("plotly_hover", look);
+    live.on("plotly_click", look);
+    live.on("plotly_unhover", () => (card.hidden = true));
   }
 
   function player(figure) {
@@ -261,7 +324,7 @@
       });
       strip.replaceChildren();
       images.forEach((image, i) => {
-        const thumb = element("canvas", "aecore-image", strip);
+        const thumb = element("canvas", "aecore-image", strip); // for the mouse: keys move the slider
         decoder.paint(thumb, image);
         thumb.addEventListener("click", () => ((range.value = i), step()));
       });
@@ -323,6 +386,7 @@
     queries.forEach((n, query) => {
       const button = element("button", "", choices);
       button.type = "button";
+      button.setAttribute("aria-label", `Image ${query + 1}, of class ${labels[n]}`);
       thumb(n, button);
       button.addEventListener("click", () => pick(query));
     });
@@ -331,7 +395,7 @@
   }
 
   function restyle() {
-    for (const plot of drawn) Plotly.relayout(plot, theme(plot.layout));
+    for (const { live } of awake.values()) Plotly.relayout(live, theme(live.layout));
   }
 
   document.addEventListener("DOMContentLoaded", () => {
@@ -344,8 +408,14 @@
         }),
       { rootMargin: "400px" }
     );
-    const widgets = { "aecore-figure": draw, "aecore-morph": player, "aecore-neighbors": picker };
+    const widgets = { "aecore-figure": prepare, "aecore-morph": player, "aecore-neighbors": picker };
     document.querySelectorAll("." + Object.keys(widgets).join(", .")).forEach((f) => observer.observe(f));
+    // A surface turns under a finger that would have moved the page, so only until a tap beside it.
+    document.addEventListener("pointerdown", ({ pointerType, target }) => {
+      if (pointerType === "mouse") return;
+      for (const [figure, { live }] of awake)
+        if (live.layout.scene && !figure.contains(target)) rest(figure);
+    });
     new MutationObserver(restyle).observe(document.documentElement, {
       attributeFilter: ["data-theme"],
     });

@@ -1,0 +1,93 @@
+"""The order of a page: its argument first, then what the reports found, what it claims, and whence."""
+
+import re
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from aecore.page.claims import CLAIM, HOLDS, REPLICATION
+from aecore.page.show import SOURCE, escape, provenance
+
+REPORTS = re.compile(r"^## (What the reports? found|The reports?'s? \w+|What is found again)")
+WHENCE = re.compile(r'<(p|details) class="aecore-source">.*?</\1>', re.S)
+
+
+def arranged(page: NotebookNode) -> None:
+    """Moves what interrupts a page's argument to its end.
+
+    There stand the section on the reports with what was said of them elsewhere, all claims of the
+    page with their verdicts, and one line on the runs behind all of its figures. Where they were,
+    our claims are plain sentences.
+    """
+    _gather_sources(page)
+    about = _about_reports(page.cells)
+    rest = [cell for cell in page.cells if not any(cell is one for one in about)]
+    strays = _taken(rest, lambda data: REPLICATION in data or _of_report(data))
+    if strays and not about:
+        about = [nbformat.v4.new_markdown_cell("## What the reports found")]
+    about += [nbformat.v4.new_markdown_cell(raw(output.data["text/html"])) for output in strays]
+    page.cells = [*rest, *about, *_claims(page.cells), *_whence(page)]
+
+
+def raw(markup: str) -> str:
+    """HTML as Markdown that passes it on as it is."""
+    return f"```{{raw}} html\n{markup}\n```"
+
+
+def _of_report(data: dict[str, Any]) -> bool:
+    return bool(data.get(CLAIM, {}).get("report"))
+
+
+def _about_reports(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells of the section on the reports, up to the next heading."""
+    found, inside = [], False
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            inside = bool(REPORTS.match(cell.source))
+        if inside:
+            found.append(cell)
+    return found
+
+
+def _taken(cells: list[NotebookNode], wanted: Any) -> list[NotebookNode]:
+    """The outputs that are `wanted`, taken out of their cells."""
+    taken = []
+    for cell in cells:
+        every = cell.get("outputs", [])
+        taken += [output for output in every if wanted(output.get("data", {}))]
+        if every:
+            cell.outputs = [output for output in every if not wanted(output.get("data", {}))]
+    return taken
+
+
+def _claims(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """A list of what the page itself claims."""
+    data = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
+    records = [one[CLAIM] for one in data if CLAIM in one and not _of_report(one)]
+    if not records:
+        return []
+    rows = "".join(
+        f'<li><span class="verdict {kind}">{verdict}</span> {escape(record["text"])}</li>'
+        for record in records
+        for kind, verdict in [HOLDS[record["holds"]]]
+    )
+    listed = raw(f'<ul class="aecore-claims">{rows}</ul>')
+    return [nbformat.v4.new_markdown_cell(f"## What this page claims\n\n{listed}")]
+
+
+def _gather_sources(page: NotebookNode) -> None:
+    """Takes the lines on the runs behind each figure out of the captions, into the metadata."""
+    records: list[dict[str, Any]] = []
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if SOURCE in data:
+                records.append(data.pop(SOURCE))
+                data["text/html"] = WHENCE.sub("", data["text/html"])
+    page.metadata["aecore_sources"] = records
+
+
+def _whence(page: NotebookNode) -> list[NotebookNode]:
+    records = page.metadata.pop("aecore_sources")
+    return [nbformat.v4.new_markdown_cell(raw(provenance(records)))] if records else []

@@ -1,0 +1,125 @@
+"""Stills: what a page shows of a figure until its reader points at it, and in print."""
+
+import base64
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+from command import CHECKOUT
+from PIL import Image
+
+from aecore.page import planes
+from aecore.page.still import still
+from aecore.page.style import COLORS, figure_of, scale
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?[\d.]+", text)]
+
+
+def path_of(markup, color):
+    """The places (N, 2) of the path in that color."""
+    tag = next(tag for tag in re.findall("<path[^>]*>", markup) if f'"{color}"' in tag)
+    return np.reshape(numbers(re.search(' d="([^"]*)"', tag)[1].replace("h0", "")), (-1, 2))
+
+
+def image_of(markup):
+    data = re.search('href="data:image/[a-z]+;base64,([^"]*)"', markup)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
+
+
+@pytest.mark.parametrize("kind", ["linear", "log"])
+def test_points_lie_where_the_axes_say(kind):
+    """The oracle is the grid: points at a tick lie on its line."""
+    values = np.array([1.0, 10.0, 100.0])
+    figure = figure_of()
+    figure.add_scatter(x=values, y=values, mode="lines", line={"color": "#123456"})
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(type=kind, tickvals=values, ticktext=["one", "ten", "hundred"])
+    markup = still(figure, 600, 400)
+    grid = path_of(markup, "#80808040").reshape(6, 2, 2)
+    expected = np.stack([grid[:3, 0, 0], grid[3:, 0, 1]], axis=1)
+    assert np.allclose(path_of(markup, "#123456"), expected, atol=0.11)
+    assert (np.diff(expected[:, 0]) > 0).all() and (np.diff(expected[:, 1]) < 0).all()
+    assert ((expected > 0) & (expected < [600, 400])).all()
+    assert np.isclose(*np.diff(expected[:, 0]), atol=0.2) == (kind == "log")
+
+
+def test_a_gap_stays_a_gap_and_text_is_text():
+    figure = figure_of()
+    line = {"color": "#123456"}
+    figure.add_scatter(
+        x=[0, 1, 2, 3], y=[1, np.nan, 2, 3], mode="lines", line=line, name="<b>&</b>"
+    )
+    figure.add_scatter(x=[0, 3], y=[1, 3], mode="markers", name="other <script>")
+    markup = still(figure, 600, 400)
+    (tag,) = [
+        tag for tag in re.findall("<path[^>]*>", markup) if "#123456" in tag and "none" in tag
+    ]
+    assert re.search(' d="([^"]*)"', tag)[1].count("M") == 2
+    assert "&amp;" in markup and "<script" not in markup
+
+
+def test_a_table_has_its_colors_in_their_places():
+    figure = figure_of()
+    colors = [[0, "#000000"], [1, "#ffffff"]]
+    figure.add_heatmap(x=["a", "b"], y=["low", "high"], z=[[0, 1], [0.5, None]], colorscale=colors)
+    pixels = image_of(still(figure, 600, 400))
+    assert pixels[1].tolist() == [[0, 0, 0, 255], [255, 255, 255, 255]]
+    assert pixels[0, 0].tolist() == [128, 128, 128, 255] and pixels[0, 1, 3] == 0
+
+
+def test_a_surface_is_seen_with_its_near_side_in_front():
+    """A wall at the near side hides what is behind it; at the far side it does not."""
+    share = []
+    for place in (0, -1):
+        z = np.zeros((20, 20))
+        z[place] = 1
+        figure = figure_of()
+        steps = np.linspace(0, 1, 20)
+        figure.add_surface(x=steps, y=steps, z=z, colorscale=[[0, "#ff0000"], [1, "#0000ff"]])
+        camera = {"eye": {"x": 0, "y": -2, "z": 0.4}}
+        figure.update_layout(scene={"aspectratio": {"x": 1, "y": 1, "z": 0.5}, "camera": camera})
+        pixels = image_of(still(figure, 300, 300)).astype(int)
+        share.append((pixels[..., 0] > pixels[..., 2] + 40).sum())
+    near, far = share
+    assert far > 3 * near
+
+
+def test_a_kind_that_no_still_shows_is_named():
+    with pytest.raises(ValueError, match="can't show the kind pie without scripts"):
+        still(go.Figure(go.Pie(values=[1])), 100, 100)
+
+
+def luminance(color):
+    parts = [int(color[n : n + 2], 16) for n in (1, 3, 5)] if color[0] == "#" else numbers(color)
+    values = np.array(parts[:3]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_every_color_of_a_curve_reads_on_both_pages():
+    style = (CHECKOUT / "book" / "assets" / "style.css").read_text()
+    pages = re.findall("--aecore-page: (#[0-9a-f]{6})", style)
+    assert len(set(pages)) == 2
+    for color in (*COLORS, *scale(7)):
+        for page in pages:
+            low, high = sorted([luminance(color), luminance(page)])
+            assert (high + 0.05) / (low + 0.05) >= 3, (color, page)
+
+
+def test_names_of_centroids_lie_apart_and_beside_their_points():
+    centroids = torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.1, 0.1], [0.0, 0.2], [10.0, 0.0]])
+    steps = torch.linspace(-1, 11, 13)
+    nearest = torch.zeros(13, 13, dtype=torch.long)
+    plane = SimpleNamespace(x=steps, y=steps, nearest=nearest, centroids=centroids)
+    names = planes.basin_map(plane).data[-1]
+    at = np.stack([names.x, names.y], axis=1)
+    every = np.concatenate([at, centroids.numpy()])
+    for number, place in enumerate(at):
+        others = np.delete(every, number, axis=0)
+        assert np.linalg.norm(others - place, axis=1).min() > 0.3
