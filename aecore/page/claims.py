@@ -59,8 +59,8 @@ def claim(
         holds = None if _hardly_trained(runs) else holds
     kind, verdict = HOLDS[holds]
     put(
-        f'<div class="aecore-claim {kind}"><span class="verdict">{verdict}</span> '
-        f"{escape(text)}</div>",
+        f'<div class="aecore-claim {"" if report else "own "}{kind}">'
+        f'<span class="verdict">{verdict}</span> {escape(text)}</div>',
         f"{verdict}: {text}",
         **{CLAIM: {"name": name, "text": text, "holds": holds, "report": report}},
     )

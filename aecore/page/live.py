@@ -224,7 +224,7 @@ def _put_page(kind: str, what: str, scripts: str, name: str | None = None) -> No
     named = f' data-name="{escape(name)}"' if name else ""
     note = f"{what} is live in the book."
     static = f'<p class="aecore-static">{note}</p>'
-    markup = f'<figure class="aecore-live aecore-{kind}" data-live="{kind}"{named}>'
+    markup = f'<figure class="aecore-play aecore-{kind}" data-live="{kind}"{named}>'
     put(f"{markup}{static}{scripts}</figure>", note)
 
 

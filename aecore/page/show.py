@@ -18,7 +18,9 @@ from aecore.page.still import picture, still
 PLOTLY = "application/vnd.plotly.v1+json"
 # Plotly's own default is a button that uploads the chart to its maker.
 CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}
+SOURCE = "application/vnd.aecore.source+json"
 KEYS_SHOWN = 4
+MADE = {"device": "{}", "torch": "torch {}", "commit": "commit {}"}
 NUMBER = re.compile(r"([+-]?[\d.,]+%?( ±\xa0[\d.,]+%?)?)?")  # or nothing
 DESK, PHONE = 690, 350  # pixels that a still is wide
 
@@ -158,26 +160,35 @@ def _cell(value: Any, form: str | None) -> Any:
 
 def caption_of(caption: str, runs: Iterable[Any] = ()) -> None:
     """Displays the caption of what was displayed last, and the runs that its numbers are from."""
-    source = _provenance(list(runs))
+    source = _source(list(runs))
     said = f"<p>{escape(caption)}</p>" if caption else ""
     if said or source:
-        put(f'<div class="aecore-caption">{said}{source}</div>', caption)
+        markup = f'<div class="aecore-caption">{said}{provenance([source] if source else [])}</div>'
+        put(markup, caption, **({SOURCE: source} if source else {}))
 
 
-def _provenance(runs: list[Any]) -> str:
+def _source(runs: list[Any]) -> dict[str, list[str]]:
+    """What there is to say of the runs behind a figure; nothing if there are none."""
     if not runs:
+        return {}
+    made = [run.provenance or {} for run in runs]
+    facts = {name: [str(of[name]) for of in made if of.get(name)] for name in MADE}
+    ended = [f"{run.key[:8]} in epoch {len(run.history)}" for run in runs if run.diverged]
+    keys, seeds = [run.key[:8] for run in runs], [str(run.spec.seed) for run in runs]
+    every = {"keys": keys, "seeds": seeds, **facts, "diverged": ended}
+    return {name: list(dict.fromkeys(of)) for name, of in every.items()}
+
+
+def provenance(sources: Sequence[Mapping[str, list[str]]]) -> str:
+    """The runs behind one figure, or all those of a page, as one line; their keys when opened."""
+    if not sources:
         return ""
-    keys = list(dict.fromkeys(str(run.key)[:8] for run in runs))
-    facts = [f"{_counted(len(keys), 'run')}, {_counted(len({r.spec.seed for r in runs}), 'seed')}"]
-    for field, form in (("device", "{}"), ("torch", "torch {}"), ("commit", "commit {}")):
-        made = [(run.provenance or {}).get(field) for run in runs]
-        if values := dict.fromkeys(str(value) for value in made if value):
-            facts.append(form.format(", ".join(values)))
-    if ended := {str(run.key)[:8]: len(run.history) for run in runs if run.diverged}:
-        said = ", ".join(f"{key} in epoch {epoch}" for key, epoch in ended.items())
-        facts.append(f"diverged: {said}")
-    line = escape(" · ".join(facts))
-    codes = " ".join(f"<code>{escape(key)}</code>" for key in keys)
+    of = {name: list(dict.fromkeys(v for s in sources for v in s[name])) for name in sources[0]}
+    keys = of["keys"]
+    facts = [f"{_counted(len(keys), 'run')}, {_counted(len(of['seeds']), 'seed')}"]
+    facts += [form.format(", ".join(of[name])) for name, form in MADE.items() if of[name]]
+    facts += [f"diverged: {', '.join(of['diverged'])}"] if of["diverged"] else []
+    line, codes = escape(" · ".join(facts)), " ".join(f"<code>{escape(key)}</code>" for key in keys)
     if len(keys) <= KEYS_SHOWN:
         return f'<p class="aecore-source">{line} · {codes}</p>'
     return f'<details class="aecore-source"><summary>{line}</summary><p>{codes}</p></details>'

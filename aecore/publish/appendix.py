@@ -1,4 +1,4 @@
-"""The order of a page: its argument first, then what the reports found, what it claims, and whence."""
+"""The order of a page: first its argument, then the reports, its claims, and the runs behind it."""
 
 import re
 from typing import Any

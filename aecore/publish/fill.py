@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 
 from aecore.page.claims import ANSWER, CLAIM, HOLDS, MISSED, REPLICATION, VERDICTS
 from aecore.page.reports import EXPERIMENTS, REPORTS
+from aecore.publish.appendix import WHENCE, raw
 
 PACKAGE = Path(__file__).parents[1]
 WORDS = ("profile", "facts", "answers", "claims", "scoreboard", "figure", "made", "api",
@@ -135,7 +136,7 @@ class Edition:
         parts = [output.get("data", {}).get("text/html", "") for output in every]
         for figure, caption in zip(parts, [*parts[1:], ""], strict=bool(parts)):
             if f' data-name="{name}"' in figure.partition(">")[0]:
-                return _raw(figure + caption)
+                return raw(figure + WHENCE.sub("", caption))
         return self._not_run(section)
 
     def made(self) -> str:
@@ -189,7 +190,7 @@ class Edition:
         )
 
     def _table(self, name: str, **values: Any) -> str:
-        return _raw(self._environment().get_template(f"{name}.html").render(values))
+        return raw(self._environment().get_template(f"{name}.html").render(values))
 
     def _records(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """The records of a kind on all pages, each with its section."""
@@ -238,7 +239,3 @@ def public(module: str) -> list[str]:
 def _documented(module: str) -> str:
     directive = f".. automodule:: aecore.{module}\n   :members: {', '.join(public(module))}"
     return f"### {module}\n\n```{{eval-rst}}\n{directive}\n```"
-
-
-def _raw(markup: str) -> str:
-    return f"```{{raw}} html\n{markup}\n```"

@@ -22,7 +22,7 @@ from latex2mathml.converter import convert
 
 from aecore.page.claims import ANSWER, CLAIM, REPLICATION
 from aecore.page.show import PLOTLY
-from aecore.publish import fill
+from aecore.publish import appendix, fill
 from aecore.publish.fill import Edition
 
 ICONS = ("angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "file",
@@ -158,15 +158,12 @@ def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
 
 def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> None:
     page = copy.deepcopy(executed)
+    appendix.arranged(page)
     for output in fill.outputs(page):
         # MyST-NB warns of what it can't show, even where it shows the same thing as HTML.
         if "text/html" in output.get("data", {}):
             for kind in (PLOTLY, ANSWER, CLAIM, REPLICATION):
                 output.data.pop(kind, None)
-    for cell in page.cells:
-        tags = cell.metadata.setdefault("tags", [])
-        if cell.cell_type == "code" and "remove-input" not in tags:
-            tags.append("hide-input")
     if made := page.metadata.get("aecore", {}):
         command = f"papermill notebooks/{name}.ipynb out.ipynb"
         if changed := made.get("overrides"):

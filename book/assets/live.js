@@ -452,6 +452,7 @@
       plane.box = [ends(xs), ends(ys)];
       [...picks.children].forEach((one, k) => one.setAttribute("aria-pressed", k === n));
       way = [];
+      develop();
       go(plane.start);
     }
     const picks = element("div", "picks", controls);
@@ -665,7 +666,34 @@
   }
 
   const widgets = { draw: drawing, sizes: sliding, walk: walking, damage: damaging, film };
+
+  // One switch for all code of a page but what it is about; what the reader chose last holds on.
+  function codeSwitch() {
+    const title = document.querySelector(".bd-article h1");
+    if (!title || !document.querySelector(".bd-article .cell_input")) return;
+    const root = document.documentElement;
+    const remembered = { get: () => null, set: () => null };
+    try {
+      remembered.get = () => localStorage.getItem("aecore-code");
+      remembered.set = (value) => localStorage.setItem("aecore-code", value);
+      remembered.get();
+    } catch {
+      remembered.get = () => null; // a browser may keep nothing for pages from a folder
+    }
+    const made = button("", null, () => turn(root.dataset.code !== "shown"));
+    made.className = "aecore-code";
+    title.after(made);
+    function turn(shown) {
+      root.dataset.code = shown ? "shown" : "hidden";
+      made.textContent = shown ? "hide the code" : "show the code";
+      made.setAttribute("aria-pressed", shown);
+      remembered.set(root.dataset.code);
+    }
+    turn(remembered.get() === "shown");
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    codeSwitch();
     const observer = new IntersectionObserver(
       (entries) =>
         entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
@@ -675,6 +703,6 @@
         }),
       { rootMargin: "400px" }
     );
-    document.querySelectorAll(".aecore-live").forEach((figure) => observer.observe(figure));
+    document.querySelectorAll(".aecore-play").forEach((figure) => observer.observe(figure));
   });
 })();
