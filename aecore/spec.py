@@ -8,7 +8,7 @@ from typing import Any, Self
 from aecore import checks, corruption
 from aecore.checks import InvalidValue, choice, field, optional, real, several, whole
 from aecore.corruption import Corruption, a_corruption
-from aecore.store.entries import digest
+from aecore.store.entries import key_of_run
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
@@ -143,14 +143,8 @@ class Spec:
         return cls(**values)
 
     def key(self, data_digest: str, recipe: int) -> str:
-        """The run's name in the store: SHA-256 of this spec, the data's digest and the recipe.
-
-        The digest stands in for the data set's name, so a renamed file keeps its runs.
-        """
-        values = self.to_dict()
-        for one in (values, values.get("frozen", {})):
-            one.pop("dataset", None)
-        return digest({"spec": values, "data": data_digest, "recipe": recipe})
+        """The run's name in the store, from this spec, the data's digest and the recipe."""
+        return key_of_run(self.to_dict(), data_digest, recipe)
 
 
 def check_field(name: str, value: object) -> Any:

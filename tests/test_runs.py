@@ -131,6 +131,16 @@ def test_damaged_run_is_trained_again_to_the_same_bits(tiny, store):
     assert bits(again) == bits(first)
 
 
+def test_two_runs_that_change_places_are_trained_again_to_the_same_bits(tiny, store):
+    specs = [spec(tiny, seed=seed) for seed in (0, 1)]
+    first = fit(specs, store=store)
+    one, other = (path.parent for path in store.root.rglob("run.json"))
+    one.rename(store.root / "aside"), other.rename(one), (store.root / "aside").rename(other)
+    with pytest.warns(UserWarning, match="in the place of run"):
+        again = fit(specs, store=store)
+    assert [bits(run) for run in again] == [bits(run) for run in first]
+
+
 def test_bad_input_is_refused_before_training(tiny, store, tmp_path):
     with pytest.raises(InvalidValue, match="device='gpu7'"):
         fit([spec(tiny)], device="gpu7", store=store)
