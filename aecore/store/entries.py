@@ -1,5 +1,6 @@
 """A content-addressed store of results: written at once or not at all, checked on every reading."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -88,7 +89,7 @@ class Store:
                 "or the data set changed meanwhile; start the program again"
             )
         folder = _folder(self.root, kind, key)
-        there, less = self.read(kind, key), folder.exists()
+        less, there = folder.exists(), self.read(kind, key)
         if there is not None and arrays.keys() <= there.arrays.keys():
             return
         files = {f"{kind}.json": _signed(kind, key, document, arrays)}
@@ -103,14 +104,17 @@ class Store:
                 for name, content in files.items():
                     _write(desk / "draft" / name, content)
                 if less:
-                    folder.rename(desk / "less")
-                if not folder.exists():  # else another process stored the same in between
+                    with contextlib.suppress(FileNotFoundError):  # it was damaged
+                        folder.rename(desk / "less")
+                try:
                     (desk / "draft").rename(folder)
+                except OSError:
+                    if not folder.exists():  # else another process stored the same in between
+                        raise
             finally:
                 shutil.rmtree(desk, ignore_errors=True)
         except OSError as error:
-            if less or not folder.exists():
-                raise self._unwritable(error, size) from error
+            raise self._unwritable(error, size) from error
 
     def read_checkpoint(self, key: str) -> Entry | None:
         """The last checkpoint of a run; a damaged one is moved aside with a warning."""
@@ -252,7 +256,9 @@ def _checked(content: dict[str, Any], arrays: Arrays, kind: str, key: str) -> En
     own = {(content.get("kind", kind), name)
            for name in (content.get("key"), key_of(document)) if name}  # fmt: skip
     if own != {(kind, key)}:
-        whose = " and ".join(sorted(f"{k} {name[:12]}" for k, name in own)) or "nothing that is known"
+        whose = (
+            " and ".join(sorted(f"{k} {name[:12]}" for k, name in own)) or "nothing that is known"
+        )
         raise ValueError(f"it is {whose}, in the place of {kind} {key[:12]}")
     return Entry(document, arrays)
 
