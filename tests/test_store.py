@@ -116,7 +116,7 @@ def test_an_entry_with_less_is_replaced_by_one_with_more(store):
 
 def test_a_document_of_another_key_is_refused(store):
     question = {"table": "t", "of": 1}
-    with pytest.raises(StoreError, match="was computed where .* was asked for"):
+    with pytest.raises(StoreError, match="was computed where"):
         store.write("table", digest({"table": "t", "of": 2}), {"question": question}, {})
 
 
@@ -162,7 +162,7 @@ def test_two_entries_that_change_places_are_damage(store, tmp_path, kind):
 
 
 def test_an_entry_of_another_kind_and_a_checkpoint_of_another_run_are_damage(store):
-    kind, (key, other) = two("table", store.root)
+    _, (key, other) = two("table", store.root)
     (store.root / "tables" / key[:2]).rename(store.root / "neighborhoods")
     folder = store.root / "neighborhoods" / key[:2] / key
     folder.parent.mkdir()

@@ -256,10 +256,8 @@ def _checked(content: dict[str, Any], arrays: Arrays, kind: str, key: str) -> En
     own = {(content.get("kind", kind), name)
            for name in (content.get("key"), key_of(document)) if name}  # fmt: skip
     if own != {(kind, key)}:
-        whose = (
-            " and ".join(sorted(f"{k} {name[:12]}" for k, name in own)) or "nothing that is known"
-        )
-        raise ValueError(f"it is {whose}, in the place of {kind} {key[:12]}")
+        whose = " and ".join(sorted(f"{k} {name[:12]}" for k, name in own))
+        raise ValueError(f"it is {whose or 'no one knows what'}, in the place of {kind} {key[:12]}")
     return Entry(document, arrays)
 
 
