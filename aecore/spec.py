@@ -1,6 +1,7 @@
 """`Spec`: everything that decides what a training run yields, and nothing else."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -25,6 +26,11 @@ def text(name: str, value: object) -> str:
     return value
 
 
+def place(name: str, value: object) -> str:
+    """A name, or the path of a file, as a text."""
+    return text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """One training run of an autoencoder or classifier, checked when it is built.
@@ -35,7 +41,7 @@ class Spec:
     """
 
     # Which data: a name that `data.load` knows, or the path of an .npz file.
-    dataset: str = field("mnist", text)
+    dataset: str = field("mnist", place)
     train_images: int | None = field(None, optional, count)  # the first so many; None: all
     validation: float = field(0.0, real, 0, below=1)  # fraction of them held out
     folds: int | None = field(None, optional, partial(whole, low=2))  # of cross-validation

@@ -1,10 +1,14 @@
 import json
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import CHECKOUT
 
 from aecore.store import upkeep
 from aecore.store.entries import Store, StoreError, digest
@@ -124,7 +128,7 @@ def two(kind, root):
     """Two entries of a store that are whole: made now, or published by the first versions."""
     if kind.startswith("published"):
         kind = kind.split()[1]
-        places = sorted((Path(__file__).parent.parent / "results").glob(f"{kind}s/*/*"))[:2]
+        places = sorted((CHECKOUT / "results").glob(f"{kind}s/*/*"))[:2]
         for place in places:
             shutil.copytree(place, root / f"{kind}s" / place.parent.name / place.name)
         return kind, [place.name for place in places]
@@ -202,6 +206,33 @@ def test_unwritable_folder_is_one_clear_line(tmp_path):
         with pytest.raises(StoreError, match=r"can't be written.*AECORE_HOME") as error:
             attempt()
         assert "\n" not in str(error.value)
+
+
+COMMITS = """
+import subprocess
+from pathlib import Path
+import aecore.store.paths as paths
+git = lambda *words: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
+                                    check=True, capture_output=True)
+if EDITED:
+    Path(paths.__file__).write_text("# edited and committed after this program began")
+    git("commit", "-qam", "other")
+print(paths.commit(), paths.__file__)
+"""
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_the_commit_is_that_of_the_code_that_runs(tmp_path, edited):
+    shutil.copytree(CHECKOUT / "aecore", tmp_path / "aecore")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        given = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        subprocess.run(given, cwd=tmp_path, check=True)
+    home = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    program = [sys.executable, "-c", COMMITS.replace("EDITED", str(edited))]
+    done = subprocess.run(program, cwd=tmp_path, env=home, capture_output=True, text=True)
+    commit, place = done.stdout.split()
+    assert Path(place).is_relative_to(tmp_path)
+    assert commit.endswith("+") == edited
 
 
 def _write_many(root, number):

@@ -17,6 +17,7 @@ from aecore.engine import pool
 from aecore.engine.measured import Asked, answers, frame, of_runs
 from aecore.spec import Spec
 from aecore.store.entries import Store, digest
+from aecore.store.sources import DataError
 
 RESULTS = Path(__file__).parent.parent / "results"
 CALLS = []
@@ -65,6 +66,16 @@ def test_an_answer_is_alike_fresh_and_stored(store):
     other = {"table": "double", "version": 1, "of": 2}
     store.write("table", digest(other), {**other, "double": 5}, {})
     assert ask([2], store) == [4], "a document of another form is none"
+
+
+def test_a_run_is_asked_nothing_of_data_it_was_not_trained_on(tiny, store):
+    now, then = ({"key": "ab" * 32, "spec": Spec(dataset=tiny), "data": data, "diverged": False}
+                 for data in (load(tiny).digest, "another"))  # fmt: skip
+    with ThreadPoolExecutor(1) as executor:
+        how = {"executor": executor, "store": store}
+        assert of_runs("a", 1, seeds, [SimpleNamespace(**now)], "", **how, times=1)
+        with pytest.raises(DataError, match="is not what abababababab was trained on"):
+            of_runs("b", 1, seeds, [SimpleNamespace(**then)], "", **how, times=1)
 
 
 def test_diverged_runs_are_not_computed_and_keep_their_rows(store):

@@ -7,6 +7,8 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from command import until
+
 from aecore.engine.cluster import ClusterError
 from aecore.runs import fit
 from aecore.spec import Spec
@@ -25,9 +27,14 @@ def worker(address: str, home: Path) -> BaseProcess:
     return _started(_work, address, home)
 
 
-def program(data: str, home: Path, address: str, count: int, epochs: int) -> BaseProcess:
-    """A program that fits so many specs; what it says is in `said` of its home."""
-    return _started(_program, data, home, address, count, epochs)
+def program(
+    data: str, home: Path, address: str, count: int, epochs: int, calls: int = 1
+) -> BaseProcess:
+    """A program that fits so many specs; what it says is in `said` of its home.
+
+    After a `ClusterError` it waits for a file `again` and makes the call again, if it may.
+    """
+    return _started(_program, data, home, address, count, epochs, calls)
 
 
 def _started(task: object, *arguments: object) -> BaseProcess:
@@ -47,11 +54,16 @@ def _work(address: str, home: Path) -> None:
     asyncio.run(serve())
 
 
-def _program(data: str, home: Path, address: str, count: int, epochs: int) -> None:
+def _program(data: str, home: Path, address: str, count: int, epochs: int, calls: int) -> None:
     os.environ |= {"AECORE_HOME": str(home), "AECORE_SCHEDULER": address}
     home.mkdir(exist_ok=True)
     sys.stderr = (home / "said").open("w", buffering=1)
-    try:
-        fit(specs(data, count, epochs))
-    except ClusterError as error:
-        sys.exit(f"ClusterError: {error}")
+    while calls:
+        calls -= 1
+        try:
+            return print(len(fit(specs(data, count, epochs))), "runs", file=sys.stderr)
+        except ClusterError as error:
+            print(f"\nClusterError: {error}", file=sys.stderr)
+        if calls:
+            until((home / "again").exists)
+    sys.exit(1)

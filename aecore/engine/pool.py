@@ -1,6 +1,7 @@
 """Many jobs on all cores, with progress, and a clean stop."""
 
 import functools
+import multiprocessing
 import os
 import sys
 import threading
@@ -78,13 +79,16 @@ def run_jobs(
 ) -> Iterator[tuple[int, Any]]:
     """Yield (number of the job, its result) for every job, as soon as each is done.
 
-    Calls `function(*job, counter_path)` through `executor`, by default one process a core; `sizes`
-    are the images (or what `unit` says) each job will see; the largest job goes first. If jobs
-    fail, the others are still finished, then the first error is raised. Ctrl-C stops the workers
-    at once.
+    Calls `function(*job, counter_path)` through `executor`, by default one process a core, or this
+    process where it is itself a worker of another's pool, which has the cores and waits for all
+    that its workers start. `sizes` are the images (or what `unit` says) each job will see; the
+    largest job goes first. If jobs fail, the others are still finished, then the first error is
+    raised. Ctrl-C stops the workers at once.
     """
+    if executor is None and multiprocessing.parent_process() is not None:
+        executor = ThreadPoolExecutor(1)
     pool = executor or loky.get_reusable_executor(
-        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(),)
+        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(), *_place())
     )
     progress = {"total": sum(sizes), "desc": label, "unit": f" {unit}", "unit_scale": True}
     errors, counts = [], [0] * len(jobs)
@@ -121,7 +125,12 @@ def run_jobs(
         raise errors[0]
 
 
-def _end_with(parent: int) -> None:
+def _place() -> tuple:
+    """What relative paths and the package's variables mean here: with others, other workers."""
+    return os.getcwd(), *sorted(item for item in os.environ.items() if item[0].startswith("AECORE"))
+
+
+def _end_with(parent: int, *place: object) -> None:
     """Let this worker end when `parent` has died: nobody would take what it computes."""
 
     def watch() -> None:

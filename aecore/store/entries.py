@@ -47,7 +47,7 @@ class Store:
     """
 
     def __init__(self, root: Path | None = None, layers: tuple[Path, ...] | None = None) -> None:
-        self.root = Path(root) if root is not None else home()
+        self.root = Path(root).absolute() if root is not None else home()
         self.layers = published() if layers is None else layers
 
     def read(self, kind: str, key: str) -> Entry | None:
