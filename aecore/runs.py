@@ -1,15 +1,19 @@
 """`fit`: from specs to runs, trained now or long ago."""
 
+import io
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aecore import models, training
 from aecore.checks import InvalidValue
@@ -69,6 +73,31 @@ class Run:
         """Images (N, C, H, W) in [0, 1], encoded and decoded again; raises like `encode`."""
         return self.decode(self.encode(images))
 
+    def export(self, path: str | Path) -> None:
+        """Write the network to an ONNX file: `images` in, `codes` and `reconstructions` out.
+
+        Images are floats (N, C, H, W) in [0, 1], codes (N, d), N is free. Needs `onnx`. Raises
+        `InvalidValue` without it, for a run without weights, and for a classifier.
+        """
+        if find_spec("onnx") is None:
+            raise InvalidValue("run.export needs onnx: pip install 'aecore[export]' for it")
+        if self.spec.architecture == "classifier":
+            raise InvalidValue("run.export is for autoencoders: a classifier has no reconstruction")
+        names, file = ("images", "codes", "reconstructions"), io.BytesIO()
+        with warnings.catch_warnings():
+            # The new exporter needs more packages, and seconds, to write the same layers.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                _Both(self.plain()).eval(),
+                (torch.zeros(2, *self.image_shape),),
+                file,
+                dynamo=False,
+                input_names=names[:1],
+                output_names=names[1:],
+                dynamic_axes={name: {0: "N"} for name in names},
+            )
+        Path(path).write_bytes(file.getvalue())
+
     @cached_property
     def diverged(self) -> bool:
         """Whether a loss or a weight is not finite: no analysis asks such a run anything."""
@@ -78,6 +107,18 @@ class Run:
     def validation_loss(self) -> float | None:
         """The validation loss of the epoch whose weights the run has; None without a split."""
         return self.history[self.best_epoch - 1]["validation_loss"]
+
+
+class _Both(nn.Module):
+    """Codes and reconstructions of images."""
+
+    def __init__(self, model: models.Network) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        codes = self.model.encode(images)
+        return codes, self.model.decode(codes)
 
 
 def _batch(name: str, given: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
