@@ -66,7 +66,7 @@ def dask(tmp_path):
 
 def ended(running, home):
     """The exit status of a program, and what it said."""
-    running.join(timeout=120)
+    running.join(timeout=300)
     return running.exitcode, (home / "said").read_text()
 
 
@@ -110,7 +110,7 @@ def test_workers_come_and_go(tiny, tmp_path, dask, record_property):
 def test_a_scheduler_that_dies_costs_a_second_call(tiny, tmp_path, dask, record_property):
     home = tmp_path / "home"
     dask.start_worker()
-    running = program(tiny, home, dask.address, 3, 40, calls=2)
+    running = program(tiny, home, dask.address, 3, 25, calls=2)
     until(lambda: list(home.glob("runs/*/*/run.json")) or not running.is_alive())
     dask.scheduler.kill()
     dask.scheduler.wait()

@@ -235,6 +235,14 @@ def test_the_commit_is_that_of_the_code_that_runs(tmp_path, edited):
     assert commit.endswith("+") == edited
 
 
+def test_without_a_temporary_folder_one_line_says_what_helps(store, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/dev/null/none"])
+    with pytest.raises(StoreError, match="set TMPDIR to one that can") as error:
+        store.check_writable()
+    assert "\n" not in str(error.value)
+
+
 def _write_many(root, number):
     store = Store(root, layers=())
     for entry in range(40):

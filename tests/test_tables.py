@@ -110,6 +110,15 @@ def test_jobs_in_threads_count_each_for_itself():
         assert dict(pool.run_jobs(counted, jobs, sizes, "", executor)) == dict(enumerate(sizes))
 
 
+def test_without_room_for_temporary_files_jobs_tell_no_progress(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null/none")
+    with ThreadPoolExecutor(1) as executor:
+        assert dict(pool.run_jobs(counted, [(3,)], [3], "", executor)) == {0: 3}
+    counter = pool.Counter(Path("/dev/full"))
+    counter.add(5000)
+    assert counter.told == 5000
+
+
 def test_published_tables_answer_without_computing(tmp_path, monkeypatch):
     monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     monkeypatch.setattr(novelty, "other", lambda name: load(name).test_images)

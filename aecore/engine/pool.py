@@ -46,7 +46,8 @@ class Counter:
         """Write the count where the parent looks; on another machine there is no such place."""
         self.told = self.images
         if self.path is not None and self.path.parent.is_dir():
-            self.path.write_text(str(self.images))
+            with suppress(OSError):  # a full disk costs the progress, not the job
+                self.path.write_text(str(self.images))
 
 
 def seen(images: int) -> None:
@@ -92,8 +93,8 @@ def run_jobs(
     )
     progress = {"total": sum(sizes), "desc": label, "unit": f" {unit}", "unit_scale": True}
     errors, counts = [], [0] * len(jobs)
-    with TemporaryDirectory() as folder, tqdm(**progress, file=sys.stderr) as bar:
-        paths = [Path(folder) / str(number) for number in range(len(jobs))]
+    with _folder() as folder, tqdm(**progress, file=sys.stderr) as bar:
+        paths = [folder / str(number) for number in range(len(jobs))]
         order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
         numbers = {pool.submit(function, *jobs[n], paths[n]): n for n in order}
         pending = set(numbers)
@@ -102,7 +103,7 @@ def run_jobs(
                 done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in done | pending:
                     n = numbers[future]
-                    with suppress(FileNotFoundError, ValueError):  # nothing told, or half of it
+                    with suppress(OSError, ValueError):  # nothing told, or half of it
                         counts[n] = int(paths[n].read_text())
                     if future in done:
                         counts[n] = counts[n] or sizes[n]
@@ -123,6 +124,18 @@ def run_jobs(
             raise
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder; where none can be made, jobs find no folder and tell no progress."""
+    try:
+        made = TemporaryDirectory()
+    except OSError:
+        yield Path(os.devnull) / "none"
+    else:
+        with made:
+            yield Path(made.name)
 
 
 def _place() -> tuple:

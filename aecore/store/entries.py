@@ -182,13 +182,20 @@ class Store:
         return Lease(folder, keys)
 
     def check_writable(self) -> None:
-        """Raise `StoreError` now rather than after an hour of training."""
+        """Raise `StoreError` now rather than after an hour, for temporary files' folder too."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
             raise self._unwritable(error, 0) from error
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            raise StoreError(
+                "no temporary folder can be written, and PyTorch needs one: set TMPDIR to one "
+                f"that can ({error.strerror})"
+            ) from error
 
     def _checkpoint(self, key: str) -> Path:
         return self.root / "checkpoints" / f"{key}.safetensors"
