@@ -27,7 +27,7 @@ def test_kernels_that_cannot_be_kept_are_compiled_again(monkeypatch, place):
 
     kept = dropout._kernel()
     if place == "nowhere":
-        monkeypatch.setattr("numba.core.caching._CacheImpl._locator_classes", [])
+        monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
     else:
         monkeypatch.setattr("aecore.fast.compiled.TemporaryFile", full)
     with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
