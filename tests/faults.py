@@ -56,7 +56,7 @@ def status(pid: int) -> int:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)

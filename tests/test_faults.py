@@ -24,7 +24,7 @@ def inject(fault: str, data: str, root: Path) -> dict:
     program = [sys.executable, CHECKOUT / "tests/faults.py", fault, data, root]
     # A process that has trained can be forked where PyTorch sees no GPU.
     alone = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(program, env=alone, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(program, env=alone, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
