@@ -1,14 +1,19 @@
 """`fit`: from specs to runs, trained now or long ago."""
 
+import io
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aecore import models, training
 from aecore.checks import InvalidValue
@@ -32,6 +37,7 @@ class Run:
     best_epoch: int
     provenance: dict[str, Any]
     classes: int = 0
+    data: str = ""  # the digest of the data set
     weights: Arrays = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -48,18 +54,49 @@ class Run:
         model.load_state_dict(copies)
         return model.requires_grad_(False).eval()
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Codes (N, d), float, of images (N, C, H, W): bytes, or floats in [0, 1]."""
-        model = self.model
+    def encode(self, images: Tensor | np.ndarray) -> Tensor:
+        """Codes (N, d), float, of images (N, C, H, W): bytes, or floats in [0, 1].
+
+        Raises `InvalidValue` for images of another shape or type than this run takes.
+        """
+        images, model = _batch("images", images, self.image_shape), self.model
+        if not (images.is_floating_point() or images.dtype == torch.uint8):
+            raise InvalidValue.of("images.dtype", images.dtype, "uint8, or floats in [0, 1]")
         return torch.cat(in_threads(lambda x: model.encode(as_floats(x)), images.split(BATCH)))
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
+    def decode(self, codes: Tensor | np.ndarray) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] of codes (N, d); `InvalidValue` for another shape."""
+        codes = _batch("codes", codes, (self.spec.latent_dim,)).float()
         return torch.cat(in_threads(self.model.decode, codes.split(BATCH)))
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1], encoded and decoded again."""
+    def reconstruct(self, images: Tensor | np.ndarray) -> Tensor:
+        """Images (N, C, H, W) in [0, 1], encoded and decoded again; raises like `encode`."""
         return self.decode(self.encode(images))
+
+    def export(self, path: str | Path) -> None:
+        """Write the network to an ONNX file: `images` in, `codes` and `reconstructions` out.
+
+        Images are floats (N, C, H, W) in [0, 1], codes (N, d), N is free. Needs `onnx`. Raises
+        `InvalidValue` without it, for a run without weights, and for a classifier.
+        """
+        if find_spec("onnx") is None:
+            raise InvalidValue("run.export needs onnx: pip install 'aecore[export]' for it")
+        if self.spec.architecture == "classifier":
+            raise InvalidValue("run.export is for autoencoders: a classifier has no reconstruction")
+        names, file = ("images", "codes", "reconstructions"), io.BytesIO()
+        with warnings.catch_warnings():
+            # The new exporter needs more packages, and seconds, to write the same layers.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                _Both(self.plain()).eval(),
+                (torch.zeros(2, *self.image_shape),),
+                file,
+                dynamo=False,
+                input_names=names[:1],
+                output_names=names[1:],
+                dynamic_axes={name: {0: "N"} for name in names},
+            )
+        Path(path).write_bytes(file.getvalue())
 
     @cached_property
     def diverged(self) -> bool:
@@ -70,6 +107,27 @@ class Run:
     def validation_loss(self) -> float | None:
         """The validation loss of the epoch whose weights the run has; None without a split."""
         return self.history[self.best_epoch - 1]["validation_loss"]
+
+
+class _Both(nn.Module):
+    """Codes and reconstructions of images."""
+
+    def __init__(self, model: models.Network) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        codes = self.model.encode(images)
+        return codes, self.model.decode(codes)
+
+
+def _batch(name: str, given: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    """`given` (N, *shape) as a tensor; a NumPy array, which may be read-only, is copied."""
+    batch = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, order="C"))
+    if tuple(batch.shape[1:]) != shape or not batch.dim():
+        wanted = f"(N, {', '.join(map(str, shape))})"
+        raise InvalidValue.of(f"{name}.shape", tuple(batch.shape), f"{wanted} for this run")
+    return batch
 
 
 class Runs(list[Run]):
@@ -112,10 +170,11 @@ def fit(
     """The runs of `specs`, in their order: read from the store, or trained and stored.
 
     Training goes through `executor`, by default the cluster that `AECORE_SCHEDULER` names, else one
-    process a core with one thread each; progress goes to stderr. After Ctrl-C or a kill, the same
-    call continues from the last checkpoints. Without `weights` a run will do that is published
-    without them, for its losses and what was computed of it. Raises `InvalidValue` for what is no
-    spec or device, `DataError`, `StoreError` or `ClusterError` before anything is trained.
+    process a core with one thread each, or in a pool's worker that process; progress goes to
+    stderr. After Ctrl-C or a kill, the same call continues from the last checkpoints. Without
+    `weights` a run will do that is published without them, for its losses and what was computed of
+    it. Raises `InvalidValue` for what is no spec or device, `DataError`, `StoreError` or
+    `ClusterError` before anything is trained.
     """
     specs = [specs] if isinstance(specs, Spec) else list(specs)
     store = store or Store()
@@ -144,7 +203,7 @@ def known(specs: Iterable[Spec], store: Store | None = None) -> Runs:
 
 
 def _run(key: str, spec: Spec, entry: Entry) -> Run:
-    facts = ("image_shape", "history", "best_epoch", "provenance", "classes")
+    facts = ("image_shape", "history", "best_epoch", "provenance", "classes", "data")
     known = {name: entry.document[name] for name in facts if name in entry.document}
     known["image_shape"] = tuple(known["image_shape"])
     return Run(key, spec, **known, weights=entry.arrays)

@@ -1,6 +1,7 @@
 """`Spec`: everything that decides what a training run yields, and nothing else."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -8,7 +9,7 @@ from typing import Any, Self
 from aecore import checks, corruption
 from aecore.checks import InvalidValue, choice, field, optional, real, several, whole
 from aecore.corruption import Corruption, a_corruption
-from aecore.store.entries import digest
+from aecore.store.entries import key_of_run
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
@@ -25,6 +26,11 @@ def text(name: str, value: object) -> str:
     return value
 
 
+def place(name: str, value: object) -> str:
+    """A name, or the path of a file, as a text."""
+    return text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """One training run of an autoencoder or classifier, checked when it is built.
@@ -35,7 +41,7 @@ class Spec:
     """
 
     # Which data: a name that `data.load` knows, or the path of an .npz file.
-    dataset: str = field("mnist", text)
+    dataset: str = field("mnist", place)
     train_images: int | None = field(None, optional, count)  # the first so many; None: all
     validation: float = field(0.0, real, 0, below=1)  # fraction of them held out
     folds: int | None = field(None, optional, partial(whole, low=2))  # of cross-validation
@@ -143,14 +149,8 @@ class Spec:
         return cls(**values)
 
     def key(self, data_digest: str, recipe: int) -> str:
-        """The run's name in the store: SHA-256 of this spec, the data's digest and the recipe.
-
-        The digest stands in for the data set's name, so a renamed file keeps its runs.
-        """
-        values = self.to_dict()
-        for one in (values, values.get("frozen", {})):
-            one.pop("dataset", None)
-        return digest({"spec": values, "data": data_digest, "recipe": recipe})
+        """The run's name in the store, from this spec, the data's digest and the recipe."""
+        return key_of_run(self.to_dict(), data_digest, recipe)
 
 
 def check_field(name: str, value: object) -> Any:

@@ -26,8 +26,8 @@ def aecore(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
 
 
 def until(condition: Callable[[], object], running: subprocess.Popen | None = None) -> None:
-    """Wait for a condition; fail after a minute and a half, or when what is `running` ends."""
-    deadline = time.monotonic() + 90
+    """Wait for a condition; fail after five minutes, or when what is `running` ends."""
+    deadline = time.monotonic() + 300
     while not condition():
         assert running is None or running.poll() is None, "it ended before"
         assert time.monotonic() < deadline, "it never came"

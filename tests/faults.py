@@ -1,7 +1,7 @@
 """Real faults, injected into real processes: `python faults.py FAULT DATA ROOT`, started by tests.
 
-Every process is a fork of one that has imported PyTorch, so that fifty take seconds. Prints what
-happened as one JSON object.
+Every process is a fork of one that has trained an epoch, so that fifty take seconds, and that a
+fault comes while models are trained. Prints what happened as one JSON object.
 """
 
 import itertools
@@ -18,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from aecore.data import load
 from aecore.engine import jobs
 from aecore.engine.jobs import run_key
+from aecore.engine.pool import reproducible
 from aecore.runs import fit
 from aecore.spec import Spec
 from aecore.store import entries as store
@@ -29,7 +31,7 @@ from aecore.training import Training
 
 KILLS, IN_A_WRITE = 50, 5
 DATA, ROOT = sys.argv[2], Path(sys.argv[3])
-BASE = Spec(dataset=DATA, batch_size=64, dropout=0.2, latent_dim=2)
+BASE = Spec(dataset=DATA, train_images=128, batch_size=64, dropout=0.2, latent_dim=2)
 
 
 def specs(count: int, epochs: int) -> list[Spec]:
@@ -54,7 +56,7 @@ def status(pid: int) -> int:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
@@ -102,8 +104,8 @@ def stop_in_write(number: int, sign: Path) -> None:
 
 def kill() -> dict[str, object]:
     """A sweep killed again and again, and then left alone."""
-    jobs.CHECKPOINT_SECONDS = 0.1
-    wanted, chance = specs(8, 220), random.Random(0)
+    jobs.CHECKPOINT_SECONDS = 0.02
+    wanted, chance = specs(8, 80), random.Random(0)
     redone, in_writes = [], 0
 
     def sweep() -> None:
@@ -124,7 +126,9 @@ def kill() -> dict[str, object]:
             until(sign.exists)
             in_writes += 1
         else:
-            time.sleep(chance.uniform(0.05, 0.5))
+            epochs = chance.randrange(1, 12)
+            until(lambda log=log, epochs=epochs: len(lines(log)) >= epochs)
+            time.sleep(chance.uniform(0, 0.02))  # at any place of a step
         os.killpg(pid, signal.SIGKILL)
         status(pid)
         redone += lost(log)
@@ -207,7 +211,7 @@ def writers() -> dict[str, object]:
 def stand_still() -> dict[str, object]:
     """A process that is stopped while it trains, overtaken by another one, and continued."""
     leases.LEASE, jobs.CHECKPOINT_SECONDS = 1.0, 0.0
-    log, wanted = ROOT / "log", specs(1, 150)
+    log, wanted = ROOT / "log", specs(1, 80)
     tell(log)
 
     def want() -> None:
@@ -235,5 +239,7 @@ def stand_still() -> dict[str, object]:
 
 if __name__ == "__main__":
     ROOT.mkdir(parents=True, exist_ok=True)
+    with reproducible():
+        Training(BASE, load(DATA)).epoch()
     faults = {task.__name__: task for task in (kill, crowd, writers, stand_still)}
     print(json.dumps(faults[sys.argv[1]]()))

@@ -10,7 +10,7 @@ from command import CHECKOUT
 from command import aecore as run_aecore
 
 import aecore
-from aecore.store.entries import Store
+from aecore.store.entries import Store, digest
 
 
 @pytest.fixture
@@ -148,14 +148,16 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 
 def test_every_entry_has_a_name_and_head_may_have_enough(tmp_path):
     store = Store(tmp_path, layers=())
+    asked = {"table": "pca", "version": 1}
     for number in range(3000):
-        question = {"table": "pca", "version": 1, "largest": number}
-        store.write("table", f"{number:064x}", {"question": question, "answer": 0}, {})
-    store.write("neighborhood", "ab" * 32, {"images": 60, "metric": "L2", "seconds": 1.5}, {})
+        question = {**asked, "largest": number}
+        store.write("table", digest(question), {"question": question, "answer": 0}, {})
+    question = {"neighbors": 1, "images": 60, "metric": "L2"}
+    store.write("neighborhood", digest(question), {"question": question, "seconds": 1.5}, {})
     done = run_aecore("store", "ls", cwd=tmp_path, AECORE_HOME=str(tmp_path))
     lines = [line for line in done.stdout.splitlines() if not line.startswith("run")]
-    assert any(line.endswith("neighborhood  images=60, metric=L2") for line in lines)
-    assert f"table  {'0' * 12}  pca  largest=0" in lines
+    assert any(line.endswith("neighborhood  images=60, metric=L2, neighbors=1") for line in lines)
+    assert f"table  {digest({**asked, 'largest': 0})[:12]}  pca  largest=0" in lines
     assert all(len(line.split()) > 2 for line in lines)
     shell = f"set -o pipefail; '{sys.executable}' -m aecore.cli store ls | head -n 1"
     home = {**os.environ, "AECORE_HOME": str(tmp_path)}

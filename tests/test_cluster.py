@@ -2,36 +2,21 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
-from command import CHECKOUT, aecore, until
-from test_faults import listed
+from command import CHECKOUT, until
+from test_faults import here, listed
+from workers import program, specs, worker
 
+from aecore import cli
 from aecore.checks import InvalidValue
 from aecore.engine.cluster import Cluster, ClusterError, _compare, report
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store.entries import Store
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from aecore.engine.cluster import ClusterError
-from aecore.runs import fit
-from aecore.spec import Spec
-data, count, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-specs = [Spec(dataset=data, batch_size=30, dropout=0.2, latent_dim=2, seed=seed, epochs=epochs)
-         for seed in range(count)]
-try:
-    fit(specs)
-except ClusterError as error:
-    sys.exit(f"ClusterError: {error}")
-"""
 
 
 class Dask:
@@ -51,15 +36,9 @@ class Dask:
         text = place.read_text()
         self.address = text[text.index("tcp://") :].split('"')[0]
 
-    def start_worker(self, **environment):
-        home = self.folder / f"home-{self.count}"
+    def start_worker(self):
+        self.workers.append(worker(self.address, self.folder / f"home-{self.count}"))
         self.count += 1
-        options = ["--nworkers", "1", "--nthreads", "1", "--no-nanny", "--local-directory"]
-        self.workers.append(
-            self._dask(
-                "worker", self.address, *options, str(home), AECORE_HOME=str(home), **environment
-            )
-        )
 
     def _dask(self, *words, **environment):
         settings = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "50"}
@@ -73,9 +52,9 @@ class Dask:
             )
 
     def stop(self):
-        for process in (*self.workers, self.scheduler):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        for one in (*self.workers, self.scheduler):
+            one.kill()
+            one.wait() if one is self.scheduler else one.join()
 
 
 @pytest.fixture
@@ -85,13 +64,10 @@ def dask(tmp_path):
     running.stop()
 
 
-def program(tiny, home, address, count, epochs):
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, tiny, str(count), str(epochs)],
-        env={**os.environ, "AECORE_HOME": str(home), "AECORE_SCHEDULER": address},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def ended(running, home):
+    """The exit status of a program, and what it said."""
+    running.join(timeout=300)
+    return running.exitcode, (home / "said").read_text()
 
 
 @pytest.mark.fault(
@@ -99,8 +75,8 @@ def program(tiny, home, address, count, epochs):
     "the same models as on this machine, each stored once where the program runs",
 )
 def test_workers_come_and_go(tiny, tmp_path, dask, record_property):
-    count, epochs, home = 6, 100, tmp_path / "home"
-    for _ in range(3):
+    count, epochs, home = 6, 30, tmp_path / "home"
+    for _ in range(2):
         dask.start_worker()
     running = program(tiny, home, dask.address, count, epochs)
 
@@ -108,21 +84,17 @@ def test_workers_come_and_go(tiny, tmp_path, dask, record_property):
         return list(home.glob("runs/*/*"))
 
     killed = 0
-    while running.poll() is None and killed < 2:
+    while running.is_alive() and killed < 2:
         more = 1 + len(stored())
-        until(lambda more=more: running.poll() is not None or len(stored()) >= more)
-        if running.poll() is None:
+        until(lambda more=more: not running.is_alive() or len(stored()) >= more)
+        if running.is_alive():
             dask.start_worker()
-            dask.workers[killed].send_signal(signal.SIGKILL)
+            dask.workers[killed].kill()
             killed += 1
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 0, said
+    status, said = ended(running, home)
+    assert status == 0, said
     assert killed == 2
-    specs = [
-        Spec(dataset=tiny, batch_size=30, dropout=0.2, latent_dim=2, seed=seed, epochs=epochs)
-        for seed in range(count)
-    ]
-    fit(specs, store=Store(tmp_path / "local", layers=()))
+    here(specs(tiny, count, epochs), tmp_path / "local")
     assert len(listed(home)) == count
     assert listed(home) == listed(tmp_path / "local")
     trained = [path for n in range(dask.count) for path in tmp_path.glob(f"home-{n}/runs/*/*")]
@@ -133,25 +105,23 @@ def test_workers_come_and_go(tiny, tmp_path, dask, record_property):
 
 @pytest.mark.fault(
     "the scheduler of a cluster is killed and started again",
-    "one line says so; the same program, run again, trains only what is missing",
+    "one line says so; the same call, made again, trains only what is missing",
 )
 def test_a_scheduler_that_dies_costs_a_second_call(tiny, tmp_path, dask, record_property):
     home = tmp_path / "home"
     dask.start_worker()
-    running = program(tiny, home, dask.address, 3, 150)
-    until(lambda: list(home.glob("runs/*/*/run.json")), running)
-    dask.scheduler.send_signal(signal.SIGKILL)
+    running = program(tiny, home, dask.address, 3, 25, calls=2)
+    until(lambda: list(home.glob("runs/*/*/run.json")) or not running.is_alive())
+    dask.scheduler.kill()
     dask.scheduler.wait()
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 1
-    assert said.strip().splitlines()[-1].startswith("ClusterError: the scheduler has gone"), said
+    until(lambda: "ClusterError: the scheduler has gone" in (home / "said").read_text())
     stored = listed(home)
     assert 0 < len(stored) < 3
     dask.start_scheduler(dask.address.rpartition(":")[2])
     dask.start_worker()
-    again = program(tiny, home, dask.address, 3, 150)
-    _, said = again.communicate(timeout=120)
-    assert again.returncode == 0, said
+    (home / "again").touch()
+    status, said = ended(running, home)
+    assert status == 0, said
     assert len(listed(home)) == 3
     assert {key: listed(home)[key] for key in stored} == stored
     record_property("outcome", f"{len(stored)} of 3 models were stored, the others trained after")
@@ -160,10 +130,12 @@ def test_a_scheduler_that_dies_costs_a_second_call(tiny, tmp_path, dask, record_
 def test_a_worker_with_another_package_is_refused(tiny, tmp_path, dask):
     shutil.copytree(CHECKOUT / "aecore", tmp_path / "other" / "aecore")
     (tmp_path / "other" / "aecore" / "store" / "more.py").write_text("")
-    dask.start_worker(PYTHONPATH=str(tmp_path / "other"))
-    running = program(tiny, tmp_path / "home", dask.address, 1, 1)
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 1
+    home, other = tmp_path / "home", {"PYTHONPATH": str(tmp_path / "other")}
+    stranger = dask._dask("worker", dask.address, "--nthreads", "1", "--no-nanny", **other)
+    status, said = ended(program(tiny, home, dask.address, 1, 1), home)
+    stranger.kill()
+    stranger.wait()
+    assert status == 1
     assert "ClusterError: the worker tcp://" in said
     assert "install the same on both" in said.strip().splitlines()[-1]
 
@@ -195,11 +167,12 @@ def test_stacks_go_to_workers_with_a_gpu():
     assert [options["allow_other_workers"] for options in asked] == [False, True]
 
 
-def test_a_scheduler_that_is_not_there_is_told_in_one_line(tmp_path, tiny):
-    done = aecore("run", "surface", "--profile", "smoke", "--dataset", tiny, cwd=CHECKOUT,
-                  AECORE_SCHEDULER="tcp://127.0.0.1:1", AECORE_HOME=str(tmp_path))  # fmt: skip
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+def test_a_scheduler_that_is_not_there_is_told_in_one_line(tiny, monkeypatch, capsys):
+    monkeypatch.setenv("AECORE_SCHEDULER", "tcp://127.0.0.1:1")
+    monkeypatch.setattr("aecore.engine.cluster.PATIENCE", 0.1)
+    monkeypatch.chdir(CHECKOUT)
+    assert cli.main(["run", "surface", "--profile", "smoke", "--dataset", tiny]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert "no scheduler answers at AECORE_SCHEDULER=tcp://127.0.0.1:1" in line
 
 

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from aecore import randomness
+from aecore.fast import dropout
 from aecore.fast.dropout import Dropout, hashed, keep_masks, masked, threshold
 
 
@@ -17,6 +18,25 @@ def numpy_hash(index, key):
         z = (z ^ (z >> np.uint32(16))) * np.uint32(0x21F0AAAD) + high
         z = (z ^ (z >> np.uint32(15))) * np.uint32(0x735A2D97)
     return z ^ (z >> np.uint32(15))
+
+
+@pytest.mark.parametrize("place", ["nowhere", "a full disk"])
+def test_kernels_that_cannot_be_kept_are_compiled_again(monkeypatch, place):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    kept = dropout._kernel()
+    if place == "nowhere":
+        monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    else:
+        monkeypatch.setattr("aecore.fast.compiled.TemporaryFile", full)
+    with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
+        again = dropout._kernel.__wrapped__()
+    values, found = np.ones((2, 1000), np.float32), np.empty((2, 1000), np.float32)
+    for kernel, row in ((again, 0), (kept, 1)):
+        kernel(values[row], found[row], 7, 8, 2**31, 2.0)
+    assert set(found[0]) == {0, 2}
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("key", [0, 2**63 - 1, randomness.key(3, "dropout", 1, 2)])

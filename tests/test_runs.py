@@ -3,7 +3,8 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -11,12 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from command import until
+from workers import FORKS
 
 from aecore import models, randomness
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
 from aecore.data import load
 from aecore.engine.jobs import run_key
+from aecore.engine.pool import run_jobs
 from aecore.runs import fit, sweep
 from aecore.spec import Spec
 from aecore.store.entries import Store, StoreError
@@ -131,6 +134,16 @@ def test_damaged_run_is_trained_again_to_the_same_bits(tiny, store):
     assert bits(again) == bits(first)
 
 
+def test_two_runs_that_change_places_are_trained_again_to_the_same_bits(tiny, store):
+    specs = [spec(tiny, seed=seed) for seed in (0, 1)]
+    first = fit(specs, store=store)
+    one, other = (path.parent for path in store.root.rglob("run.json"))
+    one.rename(store.root / "aside"), other.rename(one), (store.root / "aside").rename(other)
+    with pytest.warns(UserWarning, match="in the place of run"):
+        again = fit(specs, store=store)
+    assert [bits(run) for run in again] == [bits(run) for run in first]
+
+
 def test_bad_input_is_refused_before_training(tiny, store, tmp_path):
     with pytest.raises(InvalidValue, match="device='gpu7'"):
         fit([spec(tiny)], device="gpu7", store=store)
@@ -152,6 +165,65 @@ def test_run_encodes_and_decodes_like_its_model(tiny, store):
     codes = run.model.encode(floats)
     np.testing.assert_allclose(run.encode(images), codes, rtol=1e-5)
     np.testing.assert_allclose(run.reconstruct(floats), run.model.decode(codes), rtol=1e-5)
+
+
+def test_images_and_codes_may_be_numpy_arrays(tiny, store):
+    run, images = fit([spec(tiny)], store=store)[0], load(tiny).test_images
+    pixels = images.numpy()[::-1]
+    codes = run.encode(images.flip(0))
+    assert run.encode(pixels).equal(codes)
+    np.testing.assert_allclose(run.encode(pixels / 255), codes, rtol=1e-4, atol=1e-5)
+    back = run.reconstruct(images.flip(0))
+    assert run.reconstruct(pixels).equal(back)
+    assert run.decode(codes.numpy().astype(np.float64)).equal(back)
+    for wrong in (
+        np.zeros((5, 1, 13, 13)),
+        torch.zeros(5, 3, 12, 12),
+        pixels[:, 0],
+        pixels[0, 0, 0, 0],
+    ):
+        with pytest.raises(InvalidValue) as error:
+            run.encode(wrong)
+        assert str(error.value) == (
+            f"images.shape={tuple(wrong.shape)} is not allowed: must be (N, 1, 12, 12) for this run"
+        )
+    with pytest.raises(InvalidValue, match=r"images\.dtype=torch\.int64"):
+        run.encode(images.long())
+    with pytest.raises(InvalidValue, match=r"codes\.shape=\(4, 3\) .* must be \(N, 2\)"):
+        run.decode(np.zeros((4, 3)))
+
+
+def test_a_data_set_may_be_a_path(tiny):
+    assert Spec(dataset=Path(tiny)) == Spec(dataset=tiny)
+    assert Spec(dataset=Path(tiny)).to_dict() == {"dataset": tiny}
+    with pytest.raises(InvalidValue, match="loss=PosixPath"):
+        Spec(loss=Path("mse"))
+
+
+def fit_and_count(tiny, root):
+    (run,) = fit(spec(tiny), device="cpu", store=Store(root, layers=()))
+    return bits(run), len(active_children())
+
+
+def test_a_worker_of_a_pool_fits_in_itself(tiny, tmp_path):
+    """Processes of its own would end two minutes after it, or could not be started at all."""
+    with ProcessPoolExecutor(1, FORKS) as executor:
+        found, children = executor.submit(fit_and_count, tiny, tmp_path / "a").result()
+    assert children == 0
+    assert found == bits(fit(spec(tiny), device="cpu", store=Store(tmp_path / "b", layers=()))[0])
+
+
+def surroundings(path):
+    return os.getcwd(), os.environ.get("AECORE_DATA")
+
+
+def test_workers_live_where_the_program_does_now(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setenv("AECORE_DATA", name)
+        assert dict(run_jobs(surroundings, [()], [1], "")) == {0: (str(tmp_path / name), name)}
+        assert Store(Path("rel")).root == tmp_path / name / "rel"
 
 
 SCRIPT = """

@@ -17,6 +17,7 @@ from aecore.engine import pool
 from aecore.engine.measured import Asked, answers, frame, of_runs
 from aecore.spec import Spec
 from aecore.store.entries import Store, digest
+from aecore.store.sources import DataError
 
 RESULTS = Path(__file__).parent.parent / "results"
 CALLS = []
@@ -67,6 +68,16 @@ def test_an_answer_is_alike_fresh_and_stored(store):
     assert ask([2], store) == [4], "a document of another form is none"
 
 
+def test_a_run_is_asked_nothing_of_data_it_was_not_trained_on(tiny, store):
+    now, then = ({"key": "ab" * 32, "spec": Spec(dataset=tiny), "data": data, "diverged": False}
+                 for data in (load(tiny).digest, "another"))  # fmt: skip
+    with ThreadPoolExecutor(1) as executor:
+        how = {"executor": executor, "store": store}
+        assert of_runs("a", 1, seeds, [SimpleNamespace(**now)], "", **how, times=1)
+        with pytest.raises(DataError, match="is not what abababababab was trained on"):
+            of_runs("b", 1, seeds, [SimpleNamespace(**then)], "", **how, times=1)
+
+
 def test_diverged_runs_are_not_computed_and_keep_their_rows(store):
     specs = [Spec(seed=seed) for seed in range(3)]
     runs = [SimpleNamespace(key=f"{s.seed}", spec=s, diverged=s.seed == 1) for s in specs]
@@ -97,6 +108,15 @@ def test_jobs_in_threads_count_each_for_itself():
         sizes = [10, 20, 30, 40]
         jobs = [(size,) for size in sizes]
         assert dict(pool.run_jobs(counted, jobs, sizes, "", executor)) == dict(enumerate(sizes))
+
+
+def test_without_room_for_temporary_files_jobs_tell_no_progress(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null/none")
+    with ThreadPoolExecutor(1) as executor:
+        assert dict(pool.run_jobs(counted, [(3,)], [3], "", executor)) == {0: 3}
+    counter = pool.Counter(Path("/dev/full"))
+    counter.add(5000)
+    assert counter.told == 5000
 
 
 def test_published_tables_answer_without_computing(tmp_path, monkeypatch):

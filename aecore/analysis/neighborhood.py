@@ -104,12 +104,13 @@ def originals(dataset: str, images: int, metric: str, store: Store) -> tuple[np.
     """
     data = load(dataset)
     question = {"neighbors": NEIGHBORS, "data": data.digest, "images": images, "metric": metric}
-    key = digest({**question, "listed": LISTED})
+    question["listed"] = LISTED
+    key = digest(question)
     if (entry := store.read("neighborhood", key)) is not None:
         return entry.arrays["neighbors"], entry.document["seconds"]
     store.check_writable()
     found, seconds = nearest_of_all(data.train_images[:images], min(LISTED, images - 1), metric)
-    document = {"images": images, "metric": metric, "seconds": round(seconds, 3)}
+    document = {"question": question, "seconds": round(seconds, 3)}
     store.write("neighborhood", key, document, {"neighbors": found})
     return found, document["seconds"]
 

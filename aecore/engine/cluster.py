@@ -5,11 +5,9 @@ workers share no disk; each keeps its own store, from which a repeated job goes 
 """
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ import torch
 from aecore import __version__
 from aecore.data import load
 from aecore.engine.pool import resolve_device
+from aecore.store.paths import LOADED
 
 ADDRESS = "AECORE_SCHEDULER"
 PATIENCE = 10  # seconds until a scheduler must have answered
@@ -38,6 +37,8 @@ class Cluster(Executor):
 
     def __init__(self, address: str, datasets: Iterable[str]) -> None:
         self.address, self.datasets = address, tuple(dict.fromkeys(datasets))
+        if _client(address).status != "running":  # that scheduler has gone, another may be there
+            _client.cache_clear()
         self.client = _client(address)
         try:
             self.client.wait_for_workers(1, timeout=FIRST)
@@ -96,7 +97,7 @@ def report(datasets: Sequence[str]) -> Report:
         except Exception as error:  # told where it is compared
             digests[dataset] = f"missing ({error})"
     return {
-        "aecore": f"{__version__} ({_source()})",
+        "aecore": f"{__version__} ({LOADED})",
         "torch": torch.__version__,
         "data": digests,
         "device": resolve_device().type,
@@ -144,13 +145,3 @@ def _client(address: str) -> Any:
     except (OSError, ValueError, TimeoutError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(f"no scheduler answers at {ADDRESS}={address}: {reason}") from None
-
-
-@functools.cache
-def _source() -> str:
-    """The first digits of a SHA-256 over the package's files."""
-    total = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
-        total.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return total.hexdigest()[:10]

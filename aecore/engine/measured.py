@@ -12,8 +12,10 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from aecore.corruption import to_dict
+from aecore.data import load
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.store.entries import Store, digest
+from aecore.store.sources import DataError
 
 
 class Where(TypedDict, total=False):
@@ -117,6 +119,11 @@ def frame(of: Sequence[Any], found: Sequence[Any], columns: Sequence[str]) -> pd
 
 def _job(function: Callable[..., Any], one: Asked, counter_path: Path | None = None) -> Any:
     counter = Counter(counter_path)
+    for run in (argument for argument in one.arguments if getattr(argument, "data", None)):
+        if load(run.spec.dataset).digest != run.data:
+            raise DataError(
+                f"{run.spec.dataset} is not what {run.key[:12]} was trained on: fit its spec again"
+            )
     with reproducible():
         answer = function(*one.arguments)
     counter.add(one.size - counter.images)

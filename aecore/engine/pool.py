@@ -1,6 +1,7 @@
 """Many jobs on all cores, with progress, and a clean stop."""
 
 import functools
+import multiprocessing
 import os
 import sys
 import threading
@@ -45,7 +46,8 @@ class Counter:
         """Write the count where the parent looks; on another machine there is no such place."""
         self.told = self.images
         if self.path is not None and self.path.parent.is_dir():
-            self.path.write_text(str(self.images))
+            with suppress(OSError):  # a full disk costs the progress, not the job
+                self.path.write_text(str(self.images))
 
 
 def seen(images: int) -> None:
@@ -78,18 +80,21 @@ def run_jobs(
 ) -> Iterator[tuple[int, Any]]:
     """Yield (number of the job, its result) for every job, as soon as each is done.
 
-    Calls `function(*job, counter_path)` through `executor`, by default one process a core; `sizes`
-    are the images (or what `unit` says) each job will see; the largest job goes first. If jobs
-    fail, the others are still finished, then the first error is raised. Ctrl-C stops the workers
-    at once.
+    Calls `function(*job, counter_path)` through `executor`, by default one process a core, or this
+    process where it is itself a worker of another's pool, which has the cores and waits for all
+    that its workers start. `sizes` are the images (or what `unit` says) each job will see; the
+    largest job goes first. If jobs fail, the others are still finished, then the first error is
+    raised. Ctrl-C stops the workers at once.
     """
+    if executor is None and multiprocessing.parent_process() is not None:
+        executor = ThreadPoolExecutor(1)
     pool = executor or loky.get_reusable_executor(
-        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(),)
+        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(), *_place())
     )
     progress = {"total": sum(sizes), "desc": label, "unit": f" {unit}", "unit_scale": True}
     errors, counts = [], [0] * len(jobs)
-    with TemporaryDirectory() as folder, tqdm(**progress, file=sys.stderr) as bar:
-        paths = [Path(folder) / str(number) for number in range(len(jobs))]
+    with _folder() as folder, tqdm(**progress, file=sys.stderr) as bar:
+        paths = [folder / str(number) for number in range(len(jobs))]
         order = sorted(range(len(jobs)), key=lambda number: -sizes[number])
         numbers = {pool.submit(function, *jobs[n], paths[n]): n for n in order}
         pending = set(numbers)
@@ -98,7 +103,7 @@ def run_jobs(
                 done, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
                 for future in done | pending:
                     n = numbers[future]
-                    with suppress(FileNotFoundError, ValueError):  # nothing told, or half of it
+                    with suppress(OSError, ValueError):  # nothing told, or half of it
                         counts[n] = int(paths[n].read_text())
                     if future in done:
                         counts[n] = counts[n] or sizes[n]
@@ -121,7 +126,24 @@ def run_jobs(
         raise errors[0]
 
 
-def _end_with(parent: int) -> None:
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder; where none can be made, jobs find no folder and tell no progress."""
+    try:
+        made = TemporaryDirectory()
+    except OSError:
+        yield Path(os.devnull) / "none"
+    else:
+        with made:
+            yield Path(made.name)
+
+
+def _place() -> tuple:
+    """What relative paths and the package's variables mean here: with others, other workers."""
+    return os.getcwd(), *sorted(item for item in os.environ.items() if item[0].startswith("AECORE"))
+
+
+def _end_with(parent: int, *place: object) -> None:
     """Let this worker end when `parent` has died: nobody would take what it computes."""
 
     def watch() -> None:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aecore.fast.compiled import compiled
+
 Axes = tuple[int, int]
 
 
@@ -168,9 +170,8 @@ def _interleave() -> Callable[..., None]:
 
     Along each axis pixel 2j is x_j w_1, pixel 2j + 1 is x_j w_2 + x_{j+1} w_0.
     """
-    from numba import njit
 
-    @njit(cache=True, fastmath=True, nogil=True)
+    @compiled(fastmath=True)
     def add(taps, bias, y):  # type: ignore[no-untyped-def]
         _, _, count, h, w = taps.shape
         _, height, width = y.shape
@@ -200,11 +201,9 @@ def _interleave() -> Callable[..., None]:
 @functools.cache
 def _overlap_add(channels: int) -> Callable[..., None]:
     """Adds parts (N, h, w, 3, 3 C) of overlapping 3 x 3 pixels, two apart, to a bias (C,)."""
-    from numba import njit
-
     reach = 3 * channels
 
-    @njit(cache=True, fastmath=True, nogil=True)
+    @compiled(fastmath=True)
     def add(parts, bias, y, top, left):  # type: ignore[no-untyped-def]
         count, h, w, _, _ = parts.shape
         _, height, width, _ = y.shape

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aecore import randomness
+from aecore.fast.compiled import compiled
 
 GOLDEN = 0x9E3779B9  # 2³² over the golden ratio
 FIRST, SECOND = 0x21F0AAAD, 0x735A2D97  # Wellons' hash prospector, the least biased of its form
@@ -106,11 +107,9 @@ def _signed(bits: int) -> int:
 @functools.cache
 def _kernel() -> Callable[..., None]:
     """`hashed`, the comparison and the product in one pass, sixteen units at a time."""
-    from numba import float32, njit, uint32
+    from numba import float32, uint32
 
-    @njit(
-        "void(float32[::1], float32[::1], uint32, uint32, uint32, float32)", cache=True, nogil=True
-    )
+    @compiled("void(float32[::1], float32[::1], uint32, uint32, uint32, float32)")
     def mask(values, out, low, high, threshold, scale):  # type: ignore[no-untyped-def]
         for i in range(values.size):
             z = uint32(uint32(i) * uint32(GOLDEN) + low)

@@ -1,5 +1,6 @@
 """A content-addressed store of results: written at once or not at all, checked on every reading."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -40,12 +41,13 @@ class Store:
     """Entries by kind ("run", "table", …) and key, below `root`.
 
     An entry is a folder `<kind>s/<first two digits>/<key>` with `<kind>.json`, readable by eye, and
-    `weights.safetensors` if it has arrays. Reading falls back to `layers`, folders of the same
-    form that are never written. A checkpoint is a single file, since it is replaced often.
+    `weights.safetensors` if it has arrays. It knows its kind and key, so that it is damage in the
+    place of another. Reading falls back to `layers`, folders of the same form that are never
+    written. A checkpoint is a single file, since it is replaced often.
     """
 
     def __init__(self, root: Path | None = None, layers: tuple[Path, ...] | None = None) -> None:
-        self.root = Path(root) if root is not None else home()
+        self.root = Path(root).absolute() if root is not None else home()
         self.layers = published() if layers is None else layers
 
     def read(self, kind: str, key: str) -> Entry | None:
@@ -78,30 +80,41 @@ class Store:
     def write(self, kind: str, key: str, document: dict[str, Any], arrays: Arrays) -> None:
         """Store an entry: complete under its name, or not at all. One that has as much stays.
 
-        Raises `StoreError` if the folder can't be written or the disk is full.
+        Raises `StoreError` if the folder can't be written or the disk is full, or if the document
+        is not what `key` asks for.
         """
+        if (other := key_of(document)) not in (None, key):
+            raise StoreError(
+                f"a {kind} {other[:12]} was computed where {key[:12]} was asked for: the package "
+                "or the data set changed meanwhile; start the program again"
+            )
         folder = _folder(self.root, kind, key)
-        there = self.read(kind, key)
+        less, there = folder.exists(), self.read(kind, key)
         if there is not None and arrays.keys() <= there.arrays.keys():
             return
-        files = {f"{kind}.json": _signed(document, arrays)}
+        files = {f"{kind}.json": _signed(kind, key, document, arrays)}
         if arrays:
             files["weights.safetensors"] = save(_sorted(arrays))
         size = sum(map(len, files.values()))
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=draft_prefix(), dir=folder.parent))
+            desk = Path(tempfile.mkdtemp(prefix=draft_prefix(), dir=folder.parent))
             try:
+                (desk / "draft").mkdir()
                 for name, content in files.items():
-                    _write(draft / name, content)
-                draft.chmod(0o755)
-                if not folder.exists():
-                    draft.rename(folder)
+                    _write(desk / "draft" / name, content)
+                if less:
+                    with contextlib.suppress(FileNotFoundError):  # it was damaged
+                        folder.rename(desk / "less")
+                try:
+                    (desk / "draft").rename(folder)
+                except OSError:
+                    if not folder.exists():  # else another process stored the same in between
+                        raise
             finally:
-                shutil.rmtree(draft, ignore_errors=True)
+                shutil.rmtree(desk, ignore_errors=True)
         except OSError as error:
-            if not folder.exists():  # else another process stored the same result in between
-                raise self._unwritable(error, size) from error
+            raise self._unwritable(error, size) from error
 
     def read_checkpoint(self, key: str) -> Entry | None:
         """The last checkpoint of a run; a damaged one is moved aside with a warning."""
@@ -118,7 +131,7 @@ class Store:
 
     def write_checkpoint(self, key: str, document: dict[str, Any], arrays: Arrays) -> None:
         """Replace the checkpoint of a run; raises `StoreError` like `write`."""
-        header = _signed(document, arrays).decode()
+        header = _signed("checkpoint", key, document, arrays).decode()
         content = save(_sorted(arrays), metadata={"entry": header})
         path = self._checkpoint(key)
         try:
@@ -169,13 +182,20 @@ class Store:
         return Lease(folder, keys)
 
     def check_writable(self) -> None:
-        """Raise `StoreError` now rather than after an hour of training."""
+        """Raise `StoreError` now rather than after an hour, for temporary files' folder too."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
             raise self._unwritable(error, 0) from error
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError as error:
+            raise StoreError(
+                "no temporary folder can be written, and PyTorch needs one: set TMPDIR to one "
+                f"that can ({error.strerror})"
+            ) from error
 
     def _checkpoint(self, key: str) -> Path:
         return self.root / "checkpoints" / f"{key}.safetensors"
@@ -220,7 +240,7 @@ def read_entry(folder: Path, kind: str) -> Entry:
         arrays = load((folder / "weights.safetensors").read_bytes())
     except FileNotFoundError:
         arrays = {}
-    return _checked(content, arrays)
+    return _checked(content, arrays, kind, folder.name)
 
 
 def read_checkpoint(path: Path) -> Entry:
@@ -229,13 +249,43 @@ def read_checkpoint(path: Path) -> Entry:
     # The safetensors format: 8 bytes of header length, the header as JSON, the arrays.
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    return _checked(json.loads(header["__metadata__"]["entry"]), load(content))
+    signed = json.loads(header["__metadata__"]["entry"])
+    return _checked(signed, load(content), "checkpoint", path.stem)
 
 
-def _checked(content: dict[str, Any], arrays: Arrays) -> Entry:
-    if content.get("digest") != arrays_digest(arrays, _json(content["document"])):
+def _checked(content: dict[str, Any], arrays: Arrays, kind: str, key: str) -> Entry:
+    """The entry that `content` is; raises `ValueError` if it is torn, or not that of its name."""
+    document = content["document"]
+    # The first versions signed the document alone: of theirs what it says must give the key.
+    signed = {k: v for k, v in content.items() if k != "digest"} if "key" in content else document
+    if content.get("digest") != arrays_digest(arrays, _json(signed)):
         raise ValueError("its digest does not fit its content")
-    return Entry(content["document"], arrays)
+    own = {(content.get("kind", kind), name)
+           for name in (content.get("key"), key_of(document)) if name}  # fmt: skip
+    if own != {(kind, key)}:
+        whose = " and ".join(sorted(f"{k} {name[:12]}" for k, name in own))
+        raise ValueError(f"it is {whose or 'no one knows what'}, in the place of {kind} {key[:12]}")
+    return Entry(document, arrays)
+
+
+def key_of(document: dict[str, Any]) -> str | None:
+    """The key that a document itself gives: that of its question, or of its run; None without."""
+    if "question" in document:
+        return digest(document["question"])
+    if {"spec", "data", "recipe"} <= document.keys():
+        return key_of_run(document["spec"], document["data"], document["recipe"])
+    return None
+
+
+def key_of_run(spec: dict[str, Any], data: str, recipe: int) -> str:
+    """The key of a run: SHA-256 of its spec as plain data, the data's digest and the recipe.
+
+    The digest stands in for the data set's name, so a renamed file keeps its runs.
+    """
+    spec = {name: value for name, value in spec.items() if name != "dataset"}
+    if "frozen" in spec:
+        spec["frozen"] = {k: v for k, v in spec["frozen"].items() if k != "dataset"}
+    return digest({"spec": spec, "data": data, "recipe": recipe})
 
 
 def digest(data: Any) -> str:
@@ -252,9 +302,9 @@ def arrays_digest(arrays: Arrays, before: bytes = b"") -> str:
     return total.hexdigest()
 
 
-def _signed(document: dict[str, Any], arrays: Arrays) -> bytes:
-    digest = arrays_digest(arrays, _json(document))
-    return _json({"digest": digest, "document": document})
+def _signed(kind: str, key: str, document: dict[str, Any], arrays: Arrays) -> bytes:
+    signed = {"kind": kind, "key": key, "document": document}
+    return _json(signed | {"digest": arrays_digest(arrays, _json(signed))})
 
 
 def _sorted(arrays: Arrays) -> Arrays:

@@ -1,6 +1,7 @@
-"""Where files live on this machine."""
+"""Where files live on this machine, and which package this is."""
 
 import functools
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -12,9 +13,8 @@ from aecore.checks import InvalidValue
 
 def home() -> Path:
     """The folder of everything computed or fetched: `AECORE_HOME`, else the user's cache folder."""
-    return Path(
-        os.environ.get("AECORE_HOME") or platformdirs.user_cache_dir("aecore", appauthor=False)
-    )
+    place = os.environ.get("AECORE_HOME") or platformdirs.user_cache_dir("aecore", appauthor=False)
+    return Path(place).expanduser().absolute()
 
 
 def published() -> tuple[Path, ...]:
@@ -23,15 +23,28 @@ def published() -> tuple[Path, ...]:
     return (folder,) if folder.is_dir() else ()
 
 
+def source() -> str:
+    """The first digits of a SHA-256 over the package's files as they are now."""
+    total = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        total.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()[:10]
+
+
+LOADED = source()  # of what this process runs, whatever becomes of the files
+
+
 @functools.cache
 def commit() -> str | None:
-    """The commit of the checkout, with a + if the package differs from it; None without git."""
+    """The commit of the checkout, with a + if what runs differs from it; None without git."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:
         name = _git(folder, "rev-parse", "--short=10", "HEAD")
-        return name + ("+" if _git(folder, "status", "--porcelain", "--", "aecore") else "")
+        edited = source() != LOADED or _git(folder, "status", "--porcelain", "--", "aecore")
+        return name + ("+" if edited else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -33,7 +33,7 @@ def listing(store: Store) -> Iterator[dict[str, Any]]:
                 "provenance": document["provenance"],
             }
         else:
-            question = document.get("question", document)  # lists of neighbors have no question
+            question = document.get("question", document)
             line |= {"name": question.get("table", kind), "question": question}
         yield line
 
