@@ -86,7 +86,7 @@ def _load_idx(dataset: str) -> Dataset:
 
 # The time of writing is an argument so that an edited file is not answered from memory.
 @lru_cache(maxsize=2)
-def _load_path(place: str, stamp: tuple[int, ...]) -> Dataset:
+def _load_path(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Dataset:
     found, digest = forms.read(place), hashlib.sha256()
     for name, array in found.arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())

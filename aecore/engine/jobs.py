@@ -56,14 +56,14 @@ def trained(
     stacked = groups(specs, stacks)
     place = None if remote else store  # a worker elsewhere has its own
     todo = [
-        ([keys[spec] for spec in group], group, place, device, encoders.get(group[0].frozen))
+        (group, place, device, encoders.get(group[0].frozen), [keys[spec] for spec in group])
         for group in stacked
     ]
     sizes = [sum(map(images_of, group)) for group in stacked]
     label = f"training {len(specs)} {'model' if len(specs) == 1 else 'models'}"
     try:
         for number, found in run_jobs(train_job, todo, sizes, label, executor):
-            for key, entry in zip(todo[number][0], found, strict=True):
+            for key, entry in zip(todo[number][-1], found, strict=True):
                 store.write("run", key, entry.document, entry.arrays)
                 done += 1
                 yield key, entry
@@ -95,19 +95,19 @@ def stored(key: str, store: Store, weights: bool = True) -> Entry | None:
 
 
 def train_job(
-    keys: Sequence[str],
     specs: Sequence[Spec],
     store: Store | None,
     device: str,
-    encoder: Any = None,
+    encoder: Any,
+    keys: Sequence[str],
     counter_path: Path | None = None,
 ) -> list[Entry]:
     """The stored entries of `specs`: trained, together if they are several, or read.
 
-    `keys` are theirs, with which the job was given away: raises `DataError` if the data are no
-    longer those. `store` is by default that of whoever does the job; `encoder` is the run that
-    `spec.frozen` names: the training images are then its codes. Safe to repeat and to kill: it
-    works under locks of its keys, from their last checkpoints on.
+    `store` is by default that of whoever does the job; `encoder` is the run that `spec.frozen`
+    names: the training images are then its codes. `keys` are those of the specs for the data that
+    were asked for: raises `DataError` where these have been replaced. Safe to repeat and to kill:
+    it works under locks of its keys, from their last checkpoints on.
     """
     store, device = store or Store(), str(resolve_device(device))
     keyed, counter = dict(zip(keys, specs, strict=True)), Counter(counter_path)
@@ -118,8 +118,8 @@ def train_job(
             for key, spec in keyed.items():
                 if spec.key(data.digest, recipe(spec)) != key:
                     raise DataError(
-                        f"{spec.dataset} was replaced after the training of its images had begun: "
-                        "run it again to train with the new ones, or put the old ones back"
+                        f"{spec.dataset} was replaced while models were to be trained on it: the "
+                        "same call again trains on the new images"
                     )
             if encoder is not None:
                 images = data.train_images[: specs[0].train_images]

@@ -64,12 +64,12 @@ def _divided(dataset: str) -> tuple[Path, str]:
     return Path(whole), ""
 
 
-def stamp(dataset: str) -> tuple[int, ...]:
-    """What changes when a file is written, or one is put into a folder or taken out of it."""
+def stamp(dataset: str) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file is written: time and size of it, or of all that is in the folder."""
     path, _ = _divided(dataset)
-    if path.is_dir():
-        return tuple(os.stat(folder).st_mtime_ns for folder, *_ in os.walk(path))
-    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else ()
+    inside = [(e.path, e.stat()) for place, *_ in os.walk(path) for e in os.scandir(place)]
+    known = inside or ([(str(path), path.stat())] if path.exists() else [])
+    return tuple((place, each.st_mtime_ns, each.st_size) for place, each in known)
 
 
 def name(dataset: str) -> str:
