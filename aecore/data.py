@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,16 +39,16 @@ class Dataset:
         return 1 + int(self.test_labels.max())
 
 
-def load(dataset: str = "mnist") -> Dataset:
+def load(dataset: str | Path = "mnist") -> Dataset:
     """The data set of that name, fetched if needed, or the images at that path.
 
     `store.forms` says which forms are read there. A second call answers from memory: leave the
     tensors as they are. Raises `DataError` for an unknown name, for what is no set of images, or
     where no source can be reached.
     """
-    if not forms.is_path(dataset):
+    if not forms.is_path(str(dataset)):
         return _load_idx(dataset)
-    place = forms.resolved(dataset)
+    place = forms.resolved(str(dataset))
     return _load_path(place, forms.stamp(place))
 
 

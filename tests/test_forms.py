@@ -242,6 +242,30 @@ def test_an_array_of_images_is_divided(tmp_path):
     assert sorted(map(bytes, every)) == sorted(map(bytes, TRAIN))
 
 
+def test_a_folder_with_a_file_for_each_part(tmp_path):
+    svhn, npy, csv = (tmp_path / name for name in ("svhn", "npy", "csv"))
+    for folder in (svhn, npy, csv):
+        folder.mkdir()
+    for part, x, y in (("train", TRAIN, OF_TRAIN), ("test", TEST, OF_TEST)):
+        digits = np.where(y == 0, 10, y)[:, None]  # no part has all ten
+        savemat(svhn / f"{part}_32x32.mat", {"X": x.transpose(1, 2, 0), "y": digits})
+        np.save(npy / f"X_{part}.npy", x)
+        np.save(npy / f"y_{part}.npy", y)
+        rows = [
+            ",".join(map(str, [label, *image.ravel()])) for image, label in zip(x, y, strict=True)
+        ]
+        (csv / f"own-{part}.csv").write_text("\n".join(rows))
+    assert all(same(load(str(folder))) for folder in (svhn, npy, csv))
+    (csv / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
+    assert "sample_submission.csv: passed over" in load(str(csv)).said
+    (csv / "own-test.csv").write_text("\n".join(row.partition(",")[2] for row in rows))
+    with pytest.raises(DataError, match="name the part with labels alone"):
+        load(str(csv))
+    np.savez(npy / "train.npz", **ours())
+    with pytest.raises(DataError, match="5 files of images"):
+        load(str(npy))
+
+
 def idx(array: np.ndarray) -> bytes:
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
@@ -292,12 +316,14 @@ def test_a_folder_of_pictures_with_train_and_test(tmp_path):
     for hidden in ("train/a/.ipynb_checkpoints/0.png", "train/a/.DS_Store"):
         (tmp_path / "own" / hidden).write_bytes(b"no picture")
     (tmp_path / "own" / "train" / "a" / "notes.txt").write_text("no picture")
+    (tmp_path / "own" / "train" / "empty").mkdir()
     data = load(str(tmp_path / "own"))
     assert data.names == ("a", "b", "c") and data.name == "own"
     assert content(data.train_images, data.train_labels) == content(TRAIN, OF_TRAIN)
     assert content(data.test_images, data.test_labels) == content(TEST, OF_TEST)
     assert set(data.train_labels[:10].tolist()) == {0, 1, 2}
     assert "train/: 1 files passed over (no picture, or in no folder of a class)" in data.said
+    (tmp_path / "own" / "train").rename(tmp_path / "own" / "training")
     (tmp_path / "own" / "test").rename(tmp_path / "own" / "val")
     assert load(str(tmp_path / "own")).digest == data.digest
     (tmp_path / "own" / "val").rename(tmp_path / "own" / "other")

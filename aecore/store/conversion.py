@@ -159,7 +159,7 @@ def _flat(part: str, labels: np.ndarray, count: int, said: list[str]) -> np.ndar
     found = f"{part}labels: {labels.dtype} {labels.shape}"
     if labels.ndim == 2 and 1 in labels.shape:
         labels = labels.ravel()
-    if labels.dtype.kind not in "buifSU" or len(labels) != count or labels.ndim not in (1, 2):
+    if labels.dtype.kind not in "buifSU" or labels.shape[:1] != (count,) or labels.ndim > 2:
         raise DataError(f"{found}; needed is a whole number or text an image, ({count},)")
     if labels.ndim == 2:
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):

@@ -20,6 +20,7 @@ TRANSPOSE = "#transpose"  # behind a path: rows and columns of its images change
 IMAGES = ("images", "imgs", "x", "data", "arr_0")  # what an array is called in its file
 LABELS = ("labels", "label", "y", "targets", "target", "class", "arr_1")
 PARTS = ("train", "test")
+PARTS_TOO = {"training": "train", "testing": "test"}
 VALIDATION = ("val", "valid", "validation")
 NEEDED = "an array is missing; needed are train_images, train_labels, test_images, test_labels"
 IDX = re.compile(r"(.*?)(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -67,8 +68,10 @@ def _divided(dataset: str) -> tuple[Path, str]:
 def stamp(dataset: str) -> tuple[tuple[str, int, int], ...]:
     """What changes when a file is written: time and size of it, or of all that is in the folder."""
     path, _ = _divided(dataset)
-    inside = [(e.path, e.stat()) for place, *_ in os.walk(path) for e in os.scandir(place)]
-    known = inside or ([(str(path), path.stat())] if path.exists() else [])
+    inside = [entry for place, *_ in os.walk(path) for entry in os.scandir(place)]
+    known = [(entry.path, entry.stat(follow_symlinks=False)) for entry in inside]
+    if os.path.exists(path):
+        known.append((str(path), path.stat()))
     return tuple((place, each.st_mtime_ns, each.st_size) for place, each in known)
 
 
@@ -87,7 +90,7 @@ def read(dataset: str) -> Found:
     random, the same every time. Raises `DataError` for what is torn or no set of images.
     """
     path, option = _divided(dataset)
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder")
     said: list[str] = []
     try:
@@ -124,7 +127,7 @@ def _arranged(raw: Raw, transposed: bool, said: list[str]) -> Found:
     given = {part: raw[f"{part}labels"] for part in parts if f"{part}labels" in raw}
     if labeled := bool(given):
         if len(given) < len(parts):
-            raise DataError(NEEDED)
+            raise DataError(f"{NEEDED}; or name the part with labels alone, to have it divided")
         labels, names = conversion.as_classes(given, images, said)
     else:
         say(said, "no labels: all images are of one class, 0")
@@ -188,10 +191,8 @@ def _plain(name: str, load: Callable[[], np.ndarray]) -> np.ndarray:
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
-        reason = f"{name} cannot be read: Python objects, which may run code (no allow_pickle)"
-        raise DataError(
-            f"{reason}; save one array of numbers, and labels with astype(str)"
-        ) from None
+        needed = "needed is one array of numbers, or of texts by astype(str)"
+        raise DataError(f"{name} cannot be read: Python objects may run code; {needed}") from None
 
 
 def _of_csv(path: Path, said: list[str]) -> Raw:
@@ -233,7 +234,10 @@ def _of_mat(path: Path, said: list[str]) -> Raw:
     except Exception as error:  # whatever a damaged file does to another's reader
         raise DataError(f"not a whole .mat file ({_line(error)})") from error
     if isinstance(both := found.get("dataset"), dict):
-        found = {f"{part}_{kind}": a for part in PARTS for kind, a in both[part].items()}
+        parts = {part: of for part, of in both.items() if isinstance(of, dict)}
+        found = {
+            f"{part}_{kind}": array for part, of in parts.items() for kind, array in of.items()
+        }
     arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
     raw = _named(list(arrays), arrays.__getitem__, said)
     if "images" in raw:
@@ -241,7 +245,8 @@ def _of_mat(path: Path, said: list[str]) -> Raw:
         if len(images) != labels.size == images.shape[-1]:
             raw["images"] = np.moveaxis(images, -1, 0)
             say(said, "images were counted by the last axis, and now are by the first")
-    if "labels" in raw and np.array_equal(np.unique(raw["labels"]), np.arange(1, 11)):
+    digits = raw.get("labels", np.empty(0, object))
+    if digits.dtype.kind in "uif" and digits.min() >= 1 and digits.max() == 10:
         raw["labels"] = raw["labels"] % 10
         say(said, "the label 10 is the digit 0, as in SVHN")
     return raw
@@ -253,7 +258,8 @@ READERS = {".npz": _of_npz, ".npy": _of_npy, ".csv": _of_csv, ".mat": _of_mat}
 def _of_folder(folder: Path, said: list[str]) -> Raw:
     """Idx files, a file for each part, or pictures, in folders by part and by class."""
     there = sorted(each for each in folder.iterdir() if not each.name.startswith((".", "__")))
-    folders = {each.name.lower(): each for each in there if each.is_dir()}
+    called = {each: each.name.lower() for each in there if each.is_dir()}
+    folders = {PARTS_TOO.get(name, name): each for each, name in called.items()}
     files = [each for each in there if not each.is_dir()]
     endings = {file.suffix.lower() for file in files}
     if any(IDX.fullmatch(file.name) for file in files):
@@ -295,13 +301,20 @@ def _of_idx(files: Sequence[Path], said: list[str]) -> Raw:
 
 
 def _of_files(files: Sequence[Path], said: list[str]) -> Raw:
-    """Those of the one file, or of one that has train in its name and one that has test."""
+    """The one file; one called train and one called test; or `.npy` files called as arrays are."""
     if len(files) == 1:
         return _raw(files[0], said)
     by_part = {part: [file for file in files if part in file.stem.lower()] for part in PARTS}
+    by_name = {file.stem: file for file in files if file.suffix.lower() == ".npy"}
     if [len(some) for some in by_part.values()] != [1, 1]:
+        if len(by_name) == len(files):
+            return _named([*by_name], lambda name: _of_npy(by_name[name], said)["images"], said)
         raise DataError(f"{len(files)} files of images: needed are one, or one train and one test")
+    if others := [file.name for file in files if [file] not in by_part.values()]:
+        say(said, f"{conversion.listed(others)}: passed over")
     parts = {part: _raw(some[0], said) for part, some in by_part.items()}
+    if not all("images" in raw for raw in parts.values()):
+        raise DataError("two files, and parts in each of them: name the one that is meant")
     return {f"{part}_{role}": array for part, raw in parts.items() for role, array in raw.items()}
 
 
