@@ -191,7 +191,7 @@ def _plain(name: str, load: Callable[[], np.ndarray]) -> np.ndarray:
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
-        needed = "needed is one array of numbers, or of texts by astype(str)"
+        needed = "needed are images of one size as one array, labels as numbers or astype(str)"
         raise DataError(f"{name} cannot be read: Python objects may run code; {needed}") from None
 
 
