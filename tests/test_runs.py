@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from command import until
 
 from aecore import models, randomness
+from aecore.analysis.errors import reconstruction_errors
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
 from aecore.data import load
@@ -182,7 +183,7 @@ def test_data_that_are_replaced_before_the_training_are_refused(store, tmp_path)
     old = run_key(asked)
     with (
         Meanwhile(lambda: own(path, 200)) as executor,
-        pytest.raises(DataError, match=r"own.npz was replaced while models") as caught,
+        pytest.raises(DataError, match=r"own.npz was replaced since models") as caught,
     ):
         fit([asked, asked.replace(seed=1)], executor=executor, store=store)
     assert "\n" not in str(caught.value)
@@ -190,6 +191,9 @@ def test_data_that_are_replaced_before_the_training_are_refused(store, tmp_path)
     (run,) = fit(asked, executor=ThreadPoolExecutor(1), store=store)
     assert run.key == run_key(asked) != old
     own(path)
+    with pytest.raises(DataError, match=r"own.npz was replaced since models"):
+        reconstruction_errors([run], executor=ThreadPoolExecutor(1), store=store)
+    assert not list(store.root.rglob("table.json"))
     assert run_key(asked) == old
 
 

@@ -82,6 +82,13 @@ def run_key(spec: Spec) -> str:
     return spec.key(load(spec.dataset).digest, recipe(spec))
 
 
+def check_data(spec: Spec, key: str, data: Dataset) -> None:
+    """Raise `DataError` if a spec has another key with these data: they were replaced."""
+    if spec.key(data.digest, recipe(spec)) != key:
+        again = "the same call of fit again trains on the new images"
+        raise DataError(f"{spec.dataset} was replaced since models of it were asked for: {again}")
+
+
 def _located(spec: Spec) -> Spec:
     """The spec, with a path of data that means the same in another folder or process."""
     encoder = {} if spec.frozen is None else {"frozen": _located(spec.frozen)}
@@ -116,11 +123,7 @@ def train_job(
         with reproducible():
             data = load(specs[0].dataset)
             for key, spec in keyed.items():
-                if spec.key(data.digest, recipe(spec)) != key:
-                    raise DataError(
-                        f"{spec.dataset} was replaced while models were to be trained on it: the "
-                        "same call again trains on the new images"
-                    )
+                check_data(spec, key, data)
             if encoder is not None:
                 images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))

@@ -12,6 +12,8 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from aecore.corruption import to_dict
+from aecore.data import load
+from aecore.engine.jobs import check_data
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.store.entries import Store, digest
 
@@ -40,6 +42,12 @@ class Asked:
         """The name of the answer in the store."""
         return digest(_plain(self.question))
 
+    def check_data(self) -> None:
+        """Raise `DataError` if the data of a run that it is asked of have been replaced."""
+        for one in self.arguments:
+            if hasattr(one, "key") and hasattr(one, "spec"):
+                check_data(one.spec, one.key, load(one.spec.dataset))
+
     @property
     def pointless(self) -> bool:
         """Whether it is asked of a run that diverged."""
@@ -59,7 +67,8 @@ def answers(
     An answer is `function(*arguments)`, on one thread: numbers, texts, lists, dicts and NumPy
     arrays (they come back as lists), with NaN where there is none. None, and nothing computed, is
     the answer of a run that diverged. `pool.seen(images)` within the function moves the progress
-    on. Raises `StoreError` before anything is computed.
+    on. Raises `StoreError` before anything is computed, and `DataError` where the data of a run
+    were replaced.
     """
     store = store or Store()
     wanted = {one.key: one for one in asked if not one.pointless}
@@ -72,6 +81,7 @@ def answers(
         jobs, sizes = [(function, one) for one in missing], [one.size for one in missing]
         for number, answer in run_jobs(_job, jobs, sizes, label, executor, unit):
             one = missing[number]
+            one.check_data()
             store.write("table", one.key, {"question": _plain(one.question), "answer": answer}, {})
             found[one.key] = answer
     return [None if one.pointless else _numbers(found[one.key]) for one in asked]
