@@ -423,7 +423,7 @@ def test_what_is_no_set_of_images_is_one_clear_line(read, tmp_path, changed, sai
         ("a.npz", b"PK\3\4 torn", "only a part"),
         ("a.npy", pickle.dumps([1]), "a pickle could run code"),
         ("a.npy", b"\x93NUMPY\1\0torn", "cannot be read"),
-        ("a.mat", b"MATLAB 5.0 MAT-file torn", "not a whole .mat file"),
+        ("a.mat", b"MATLAB 5.0 MAT-file torn", "cannot be read"),
         ("a.csv", b"label,a\n1,2\n1,2,3,4\n", "cannot be read"),
         ("a.pkl", b"anything", "no form that is known: .npz, .npy, .csv, .mat, or a folder"),
         ("a/0.png", b"\x89PNG torn", "0.png is no whole picture"),

@@ -23,6 +23,7 @@ PARTS = ("train", "test")
 PARTS_TOO = {"training": "train", "testing": "test"}
 VALIDATION = ("val", "valid", "validation")
 NEEDED = "an array is missing; needed are train_images, train_labels, test_images, test_labels"
+CANNOT = "cannot be read"
 IDX = re.compile(r"(.*?)(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 
 Raw = dict[str, np.ndarray]  # by part and kind, as in "train_images"; of one set "images", "labels"
@@ -97,8 +98,8 @@ def read(dataset: str) -> Found:
         return _arranged(_raw(path, said), bool(option), said)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({_line(error)})") from error
+    except (OSError, MemoryError) as error:
+        raise DataError(f"{path}: {CANNOT} ({_line(error)})") from error
 
 
 def _raw(path: Path, said: list[str]) -> Raw:
@@ -114,7 +115,12 @@ def _raw(path: Path, said: list[str]) -> Raw:
         raise DataError("the file is empty")
     if start.startswith((b"<!doctype", b"<html")):
         raise DataError(f"a web page, not an {suffix} file: fetch it again")
-    return READERS[suffix](path, said)
+    try:
+        return READERS[suffix](path, said)
+    except DataError:
+        raise
+    except Exception as error:  # whatever a damaged file does to the readers of others
+        raise DataError(f"{CANNOT} ({_line(error)})") from error
 
 
 def _arranged(raw: Raw, transposed: bool, said: list[str]) -> Found:
@@ -173,7 +179,7 @@ def _named(there: Sequence[str], array: Callable[[str], np.ndarray], said: list[
 def _of_npz(path: Path, said: list[str]) -> Raw:
     if not zipfile.is_zipfile(path):
         raise DataError("not an .npz archive, or only a part of one")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return _named(archive.files, lambda name: _plain(name, lambda: archive[name]), said)
 
 
@@ -231,8 +237,6 @@ def _of_mat(path: Path, said: list[str]) -> Raw:
         found = loadmat(path, simplify_cells=True)
     except NotImplementedError:
         raise DataError("a file of MATLAB 7.3: save it with -v7") from None
-    except Exception as error:  # whatever a damaged file does to another's reader
-        raise DataError(f"not a whole .mat file ({_line(error)})") from error
     if isinstance(both := found.get("dataset"), dict):
         parts = {part: of for part, of in both.items() if isinstance(of, dict)}
         found = {

@@ -77,8 +77,9 @@ def _picture(path: Path, said: list[str]) -> np.ndarray:
             if opened.getexif().get(0x0112, 1) != 1:
                 say(said, "photographs were turned upright")
             pixels = _pixels(turned, said)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path.name} is no whole picture ({error})") from error
+    except Exception as error:  # whatever a damaged file does to its reader
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path.name} is no whole picture ({reason})") from error
     if cut:
         say(said, "colors of 16 bits were cut to 8")
     return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
