@@ -16,6 +16,7 @@ from aecore.data import load
 from aecore.engine.jobs import check_data
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.store.entries import Store, digest
+from aecore.store.forms import is_path
 
 
 class Where(TypedDict, total=False):
@@ -43,9 +44,9 @@ class Asked:
         return digest(_plain(self.question))
 
     def check_data(self) -> None:
-        """Raise `DataError` if the data of a run that it is asked of have been replaced."""
+        """Raise `DataError` if the files of a run that it is asked of have been replaced."""
         for one in self.arguments:
-            if hasattr(one, "key") and hasattr(one, "spec"):
+            if hasattr(one, "key") and hasattr(one, "spec") and is_path(one.spec.dataset):
                 check_data(one.spec, one.key, load(one.spec.dataset))
 
     @property
