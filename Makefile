@@ -14,7 +14,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 help:
 	@echo 'make book    install, fetch the data, run the notebooks, make the HTML book'
 	@echo '             PROFILE=smoke|quick|paper|full (now: $(PROFILE))'
-	@echo '             DATASET=mnist|fashion_mnist|FILE.npz (now: $(DATASET))'
+	@echo '             DATASET=mnist|fashion_mnist|PATH (now: $(DATASET))'
 	@echo 'make lab     open the notebooks in JupyterLab; options for it: LAB=--no-browser'
 	@echo 'make test    check the code and run the tests'
 	@echo 'make bench   measure speed beside its peers, which it installs'

@@ -54,16 +54,30 @@ def project() -> Path:
 
 
 def _data(given: argparse.Namespace) -> None:
+    from aecore import models
     from aecore.data import load
+    from aecore.store import forms
     from aecore.store.sources import fetch
 
     dataset = given.dataset or "mnist"
-    own = dataset.endswith(".npz")
-    place, source = (Path(dataset), "already on disk") if own else fetch(dataset)
+    own = forms.is_path(dataset)
+    place, source = (forms.resolved(dataset), "already on disk") if own else fetch(dataset)
     data = load(dataset)
-    size = " × ".join(str(side) for side in data.train_images.shape[1:])
+    shape = tuple(data.train_images.shape[1:])
+    takers = models.takers(shape, data.classes)
+    size = " × ".join(map(str, shape))
     counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
-    print(f"{data.name}: {counts} of {size}, verified\nfolder: {place}\nsource: {source}")
+    print(f"{data.name}: {counts} of {size}{'' if own else ', verified'}")
+    print(f"{'place' if own else 'folder'}: {place}\nsource: {source}")
+    print(f"pixels: {data.train_images.min()} … {data.train_images.max()}")
+    if data.labeled:
+        parts = (data.train_labels, data.test_labels)
+        train, test = (labels.bincount(minlength=data.classes).tolist() for labels in parts)
+        each = (f"{n} ({a} + {b})" for n, a, b in zip(data.names, train, test, strict=True))
+        print(f"{data.classes} classes (training + test): {', '.join(each)}")
+    for sentence in data.said:
+        print(f"done: {sentence}")
+    print(f"networks for them: {', '.join(takers)}")
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -161,7 +175,7 @@ class _Parser(argparse.ArgumentParser):
 OPTIONS: dict[str, dict] = {
     "names": {"nargs": "*", "metavar": "NAME", "help": "notebooks; default: all"},
     "--profile": {"default": "quick", "metavar": "P", "help": "of profiles.yaml; default: quick"},
-    "--dataset": {"metavar": "D", "help": "mnist, fashion_mnist or an .npz file"},
+    "--dataset": {"metavar": "D", "help": "mnist, fashion_mnist or a path of images"},
     "--kernel": {"metavar": "K", "help": "Jupyter kernel; default: this Python"},
     "--set": {
         "action": "append",

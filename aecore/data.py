@@ -1,17 +1,16 @@
 """Data sets: where they come from, the check that they are what they claim to be, and splits."""
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from aecore.checks import InvalidValue, real
-from aecore.store.sources import DATASETS, MD5, obtain, read_npz
+from aecore.store import forms
+from aecore.store.sources import DATASETS, MD5, decode, obtain
 
 
 @dataclass(frozen=True, eq=False)  # comparing tensors has no single truth value
@@ -19,7 +18,9 @@ class Dataset:
     """Labeled images, in the order in which they were published.
 
     Images are uint8 tensors (N, C, H, W) in 0..255, labels int64 tensors (N,). `digest` (hex) is
-    a function of the content alone, whatever source it came from.
+    a function of the content alone, whatever source it came from. `names` are what the classes are
+    called; without labels all images are of one class, and not `labeled`. `said` has a sentence
+    for each thing that was done to what was read.
     """
 
     name: str
@@ -28,6 +29,9 @@ class Dataset:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    names: tuple[str, ...] = tuple("0123456789")
+    labeled: bool = True
+    said: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -35,18 +39,17 @@ class Dataset:
         return 1 + int(self.test_labels.max())
 
 
-def load(dataset: str = "mnist") -> Dataset:
-    """The data set of that name, or that in the `.npz` file of that path; fetched if needed.
+def load(dataset: str | Path = "mnist") -> Dataset:
+    """The data set of that name, fetched if needed, or the images at that path.
 
-    An `.npz` file holds `train_images` and `test_images`, uint8 (N, H, W) or (N, C, H, W) with
-    C = 1 or 3; `train_labels` and `test_labels`, integers (N,), every class from 0 to the last
-    among the test labels. A second call answers from memory: leave the tensors as they are.
-    Raises `DataError` for an unknown name, an unfit file, or where no source can be reached.
+    `store.forms` says which forms are read there. A second call answers from memory: leave the
+    tensors as they are. Raises `DataError` for an unknown name, for what is no set of images, or
+    where no source can be reached.
     """
-    if not str(dataset).endswith(".npz"):
+    if not forms.is_path(str(dataset)):
         return _load_idx(dataset)
-    path = Path(dataset).expanduser().resolve()
-    return _load_npz(path, path.stat().st_mtime_ns if path.exists() else 0)
+    place = forms.resolved(str(dataset))
+    return _load_path(place, forms.stamp(place))
 
 
 def split(
@@ -82,21 +85,20 @@ def _load_idx(dataset: str) -> Dataset:
     return Dataset(dataset, digest, *map(_decode, raw))
 
 
-# The file's time is an argument so that an edited file is not answered from memory.
+# The time of writing is an argument so that an edited file is not answered from memory.
 @lru_cache(maxsize=2)
-def _load_npz(path: Path, mtime_ns: int) -> Dataset:
-    arrays, digest = read_npz(path), hashlib.sha256()
-    for name, array in arrays.items():
+def _load_path(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Dataset:
+    found, digest = forms.read(place), hashlib.sha256()
+    for name, array in found.arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Dataset(name=path.stem, digest=digest.hexdigest(), **tensors)
+    tensors = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
+    facts = {"names": found.names, "labeled": found.labeled, "said": found.said}
+    return Dataset(name=forms.name(place), digest=digest.hexdigest(), **tensors, **facts)
 
 
 def _decode(raw: bytes) -> Tensor:
     """Images (N, 1, H, W) or labels (N,), as in `Dataset`, of the bytes of a verified idx file."""
-    shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
-    values = np.frombuffer(bytearray(raw), np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-    tensor = torch.from_numpy(values)
+    tensor = torch.from_numpy(decode(raw))
     return tensor.long() if tensor.dim() == 1 else tensor[:, None]
 
 

@@ -13,8 +13,8 @@ from aecore import randomness
 from aecore.checks import InvalidValue
 from aecore.spec import Spec
 
-SMALLEST = 9  # pixels a side: below, three strided convolutions leave nothing
 PADDING = (1, 1, 0)  # of the three convolutions
+SMALL = 9  # pixels a side: below, the third leaves nothing unless it is padded too
 HEAD = 128  # hidden units of a classifier's head
 
 Shape = tuple[int, ...]  # channels, height, width of an image; of codes their dimension
@@ -71,12 +71,13 @@ class Network(nn.Module):
 class ConvAutoencoder(Network):
     """Three strided convolutions and two linear layers down to the code, and their mirror back up.
 
-    For images of any C ≥ 1 and H, W ≥ 9; reconstructions are in [0, 1], codes unbounded.
+    For images of any C, H and W; reconstructions are in [0, 1], codes unbounded.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
-        self.smallest = (spec.channels[-1], *_halved(image_shape)[-1])  # (32, 3, 3)
+        sizes = _halved(image_shape, _paddings(image_shape))
+        self.smallest = (spec.channels[-1], *sizes[-1])  # (32, 3, 3)
         self.encoder, self.decoder = _encoder(spec, image_shape), _decoder(spec, image_shape)
 
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
@@ -287,7 +288,11 @@ FAMILIES = {
 }
 
 
-def _halved(image_shape: Shape, paddings: Sequence[int] = PADDING) -> list[tuple[int, ...]]:
+def _paddings(image_shape: Shape) -> tuple[int, int, int]:
+    return PADDING if min(image_shape[1:]) >= SMALL else (1, 1, 1)
+
+
+def _halved(image_shape: Shape, paddings: Sequence[int]) -> list[tuple[int, ...]]:
     """Height and width of an image, and after each 3 x 3 convolution of stride 2."""
     sizes = [image_shape[1:]]
     for padding in paddings:
@@ -296,21 +301,18 @@ def _halved(image_shape: Shape, paddings: Sequence[int] = PADDING) -> list[tuple
 
 
 def _encoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
-    height, width = image_shape[1:]
-    if min(height, width) < SMALLEST:
-        needs = f"the convolutional autoencoder needs at least {SMALLEST} x {SMALLEST}"
-        raise InvalidValue(f"images of {height} x {width} pixels are not allowed: {needs}")
-    channels = pairwise([image_shape[0], *spec.channels])
-    downs = [nn.Conv2d(n, m, 3, 2, p) for (n, m), p in zip(channels, PADDING, strict=True)]
-    flat = spec.channels[-1] * math.prod(_halved(image_shape)[-1])
+    paddings, channels = _paddings(image_shape), pairwise([image_shape[0], *spec.channels])
+    downs = [nn.Conv2d(n, m, 3, 2, p) for (n, m), p in zip(channels, paddings, strict=True)]
+    flat = spec.channels[-1] * math.prod(_halved(image_shape, paddings)[-1])
     return nn.ModuleList([*downs, *_linear_layers([flat, spec.hidden, spec.latent_dim])])
 
 
 def _decoder(spec: Spec, image_shape: Shape) -> nn.ModuleList:
     """The mirror of `_encoder`: two linear layers, and convolutions that take back its sizes."""
-    sizes, channels = _halved(image_shape), [image_shape[0], *spec.channels]
+    paddings, channels = _paddings(image_shape), [image_shape[0], *spec.channels]
+    sizes = _halved(image_shape, paddings)
     flat, ups = channels[-1] * math.prod(sizes[-1]), []
-    for n, p in reversed(list(enumerate(PADDING))):
+    for n, p in reversed(list(enumerate(paddings))):
         pairs = zip(sizes[n], sizes[n + 1], strict=True)
         extra = tuple(large - (2 * small + 1 - 2 * p) for large, small in pairs)
         ups.append(nn.ConvTranspose2d(channels[n + 1], channels[n], 3, 2, p, extra))
@@ -328,6 +330,23 @@ def blank(spec: Spec, image_shape: Shape, classes: int = 0) -> Network:
     """
     with torch.device("meta"):
         return FAMILIES[spec.architecture].build(spec, image_shape, classes)
+
+
+def takers(image_shape: Shape, classes: int) -> list[str]:
+    """The architectures with a network for images (C, H, W) of so many classes.
+
+    Raises `InvalidValue` if there is none.
+    """
+    found, reason = [], None
+    for name, family in FAMILIES.items():
+        try:
+            blank(Spec(architecture=name, loss=family.losses[0]), image_shape, classes)
+            found.append(name)
+        except InvalidValue as error:
+            reason = error
+    if not found:
+        raise reason
+    return found
 
 
 def build(

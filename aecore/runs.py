@@ -37,7 +37,6 @@ class Run:
     best_epoch: int
     provenance: dict[str, Any]
     classes: int = 0
-    data: str = ""  # the digest of the data set
     weights: Arrays = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -203,7 +202,7 @@ def known(specs: Iterable[Spec], store: Store | None = None) -> Runs:
 
 
 def _run(key: str, spec: Spec, entry: Entry) -> Run:
-    facts = ("image_shape", "history", "best_epoch", "provenance", "classes", "data")
+    facts = ("image_shape", "history", "best_epoch", "provenance", "classes")
     known = {name: entry.document[name] for name in facts if name in entry.document}
     known["image_shape"] = tuple(known["image_shape"])
     return Run(key, spec, **known, weights=entry.arrays)

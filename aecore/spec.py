@@ -40,7 +40,7 @@ class Spec:
     bit, on one kind of device, torch build and thread count.
     """
 
-    # Which data: a name that `data.load` knows, or the path of an .npz file.
+    # Which data: a name that `data.load` knows, or a path that `store.forms` reads.
     dataset: str = field("mnist", place)
     train_images: int | None = field(None, optional, count)  # the first so many; None: all
     validation: float = field(0.0, real, 0, below=1)  # fraction of them held out

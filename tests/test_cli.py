@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import CHECKOUT
 from command import aecore as run_aecore
 
 import aecore
+from aecore import cli
 from aecore.store.entries import Store, digest
 
 
@@ -138,9 +140,24 @@ def test_data_says_what_it_found(tmp_path, tiny):
     assert tiny in done.stdout
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
-    from aecore import cli
+def test_data_says_which_classes_there_are_and_what_was_done(capsys, tmp_path):
+    images, labels = np.zeros((9, 8, 8), np.uint8), np.array(["b", "a", "c"] * 3)
+    images[0, 0, 0] = 1
+    arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+    np.savez(tmp_path / "own.npz", **arrays)
+    assert cli.main(["data", "--dataset", str(tmp_path / "own.npz")]) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "own: 9 training and 9 test images of 1 × 8 × 8",
+        "pixels: 0 … 255",
+        "3 classes (training + test): a (3 + 3), b (3 + 3), c (3 + 3)",
+        "done: 0 and 1 became 0 and 255",
+        "networks for them: conv, dense, vae, beta_vae, residual, classifier",
+    ):
+        assert line in said.splitlines()
 
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setitem(cli.COMMANDS, "data", (lambda given: 1 / 0, "", ""))
     with pytest.raises(ZeroDivisionError):
         cli.main(["data"])

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
+from aecore.analysis import errors as measures
 from aecore.analysis.errors import crossings, loss_curves, pca_errors, reconstruction_errors
 from aecore.corruption import GaussianNoise, Occlusion, corrupt
 from aecore.data import load
@@ -59,6 +60,28 @@ def test_pca_errors_are_scikit_learns(tiny, store):
     assert pca_errors(data, 5, store=store).equals(found)
     assert len(pca_errors(data, 1000, store=store)) == 144, "no more than there are pixels"
     assert len(pca_errors(data, 1000, train_images=20, store=store)) == 20
+
+
+@pytest.mark.parametrize(
+    ("shape", "solver"),
+    [
+        ((90, 40), "covariance_eigh"),
+        ((40, 300), "full"),
+        ((90, 80), "arpack"),
+        ((80, 300), "arpack"),
+    ],
+)
+def test_components_are_those_of_the_singular_values_whatever_the_shape(monkeypatch, shape, solver):
+    monkeypatch.setattr(measures, "LARGE", 60)
+    random = np.random.default_rng(0)
+    values = random.normal(size=shape) * 0.9 ** np.arange(shape[1]) + random.normal(size=shape[1])
+    pca = measures.principal_components(values, 5)
+    assert pca.svd_solver == solver
+    _, sizes, rows = np.linalg.svd(values - values.mean(0), full_matrices=False)
+    assert np.allclose(np.abs((pca.components_ * rows[:5]).sum(1)), 1)
+    assert np.allclose(pca.singular_values_, sizes[:5])
+    codes = pca.transform(values)
+    assert np.array_equal(measures.principal_components(values, 5).transform(values), codes)
 
 
 def test_a_diverged_run_has_no_error_and_shifts_no_other(tiny, store, monkeypatch):

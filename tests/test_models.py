@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from aecore.checks import InvalidValue
 from aecore.fast.dropout import Dropout
-from aecore.models import build
+from aecore.models import FAMILIES, build, takers
 from aecore.spec import Spec
 
 
@@ -37,7 +39,8 @@ def test_network_is_the_reports():
     assert sum(p.numel() for p in model.parameters()) == 49_541
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 31, 45), (3, 10, 17)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 9, 9), (2, 31, 45), (3, 10, 17),
+                                   (1, 8, 8), (3, 5, 28), (1, 1, 2)])  # fmt: skip
 def test_any_image_size_comes_back(shape):
     model = build(Spec(latent_dim=3, channels=(3, 5, 7)), shape)
     x = torch.rand(2, *shape)
@@ -45,9 +48,25 @@ def test_any_image_size_comes_back(shape):
     assert model(x).shape == x.shape
 
 
-def test_too_small_an_image_is_refused():
-    with pytest.raises(InvalidValue, match="at least 9 x 9"):
-        build(Spec(), (1, 8, 28))
+def test_every_architecture_takes_small_images():
+    assert takers((1, 8, 8), 10) == [*FAMILIES]
+    for name, family in FAMILIES.items():
+        model = build(Spec(architecture=name, loss=family.losses[0]), (1, 8, 8), 10)
+        output = model.eval()(torch.rand(2, 1, 8, 8))
+        assert (output[0] if isinstance(output, tuple) else output).shape[0] == 2
+
+
+def test_an_architecture_that_refuses_images_is_left_out(monkeypatch):
+    def refuses(spec, shape, classes):
+        raise InvalidValue("images of 8 x 8 are not allowed")
+
+    family = replace(FAMILIES["conv"], build=refuses)
+    monkeypatch.setitem(FAMILIES, "conv", family)
+    assert takers((1, 8, 8), 10) == [name for name in FAMILIES if name != "conv"]
+    for name in FAMILIES:
+        monkeypatch.setitem(FAMILIES, name, replace(FAMILIES[name], build=refuses))
+    with pytest.raises(InvalidValue, match="8 x 8"):
+        takers((1, 8, 8), 10)
 
 
 def test_initial_weights_are_pytorchs_own_distribution_and_come_from_the_seed():

@@ -81,7 +81,7 @@ def test_every_notebook_takes_images_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "channels", "message"), [([1, 2, 3], 3, "every class"), ([0, 1], 2, "2 channels")]
+    ("labels", "channels", "message"), [([-1, 0], 3, "-1 among them"), ([0, 1], 2, "2 channels")]
 )
 def test_images_that_the_notebooks_cannot_show_are_refused(tmp_path, labels, channels, message):
     with pytest.raises(DataError, match=message):

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from command import until
 from workers import FORKS
 
 from aecore import models, randomness
+from aecore.analysis.errors import reconstruction_errors
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
 from aecore.data import load
@@ -23,6 +25,7 @@ from aecore.engine.pool import run_jobs
 from aecore.runs import fit, sweep
 from aecore.spec import Spec
 from aecore.store.entries import Store, StoreError
+from aecore.store.sources import DataError
 
 
 def spec(tiny, **changes):
@@ -144,19 +147,92 @@ def test_two_runs_that_change_places_are_trained_again_to_the_same_bits(tiny, st
     assert [bits(run) for run in again] == [bits(run) for run in first]
 
 
-def test_bad_input_is_refused_before_training(tiny, store, tmp_path):
+def test_bad_input_is_refused_before_training(tiny, store, tmp_path, monkeypatch):
     with pytest.raises(InvalidValue, match="device='gpu7'"):
         fit([spec(tiny)], device="gpu7", store=store)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="can't be written"):
         fit([spec(tiny)], store=Store(tmp_path / "file", layers=()))
-    small = tmp_path / "small.npz"
-    images, labels = np.zeros((4, 5, 5), np.uint8), np.zeros(4, int)
-    np.savez(small, train_images=images, test_images=images, train_labels=labels,
-             test_labels=labels)  # fmt: skip
-    with pytest.raises(InvalidValue, match="at least 9 x 9"):
-        fit([spec(str(small))], store=store)
+
+    def refuses(*arguments):
+        raise InvalidValue("images of 12 x 12 pixels are not allowed")
+
+    conv = dataclasses.replace(models.FAMILIES["conv"], build=refuses)
+    monkeypatch.setitem(models.FAMILIES, "conv", conv)
+    with pytest.raises(InvalidValue, match="12 x 12"):
+        fit([spec(tiny)], store=store)
     assert not list(store.root.rglob("run.json"))
+
+
+class Meanwhile(ThreadPoolExecutor):
+    """Something happens between the call and the training."""
+
+    def __init__(self, what):
+        super().__init__(1)
+        self.what = what
+
+    def submit(self, *job):
+        self.what()
+        return super().submit(*job)
+
+
+def own(path, change=0):
+    """A copy of a small data set with another pixel."""
+    arrays = {name: np.arange(size).astype(np.uint8).reshape(-1, 5, 5)
+              for name, size in (("train_images", 200), ("test_images", 100))}  # fmt: skip
+    arrays["train_images"][0, 0, 0] = change
+    labels = {"train_labels": np.arange(8) % 2, "test_labels": np.arange(4) % 2}
+    np.savez(f"{path}.new.npz", **arrays, **labels)
+    os.replace(f"{path}.new.npz", path)  # nobody sees half of it
+
+
+@pytest.mark.fault(
+    "the data are replaced while models are trained on them",
+    "nothing is stored under the old data's key; one line says what happened",
+)
+def test_data_that_are_replaced_before_the_training_are_refused(store, tmp_path):
+    path = tmp_path / "own.npz"
+    own(path)
+    asked = spec(str(path), epochs=1)
+    old = run_key(asked)
+    with (
+        Meanwhile(lambda: own(path, 200)) as executor,
+        pytest.raises(DataError, match=r"own.npz was replaced since models") as caught,
+    ):
+        fit([asked, asked.replace(seed=1)], executor=executor, store=store)
+    assert "\n" not in str(caught.value)
+    assert not list(store.root.rglob("run.json"))
+    (run,) = fit(asked, executor=ThreadPoolExecutor(1), store=store)
+    assert run.key == run_key(asked) != old
+    own(path)
+    with pytest.raises(DataError, match=r"own.npz was replaced since models"):
+        reconstruction_errors([run], executor=ThreadPoolExecutor(1), store=store)
+    assert not list(store.root.rglob("table.json"))
+    assert run_key(asked) == old
+
+
+def test_a_relative_path_means_the_same_where_the_job_is_done(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own("own.npz")
+    encoder = spec("own.npz", epochs=1)
+    head = Spec(architecture="classifier", loss="cross_entropy", frozen=encoder,
+                dataset="own.npz", epochs=1)  # fmt: skip
+    (tmp_path / "elsewhere").mkdir()
+
+    class Elsewhere(Meanwhile):
+        def submit(self, function, *job):
+            def there(*job):
+                monkeypatch.chdir(tmp_path / "elsewhere")
+                try:
+                    return function(*job)
+                finally:
+                    monkeypatch.chdir(tmp_path)
+
+            return super().submit(there, *job)
+
+    with Elsewhere(lambda: None) as executor:
+        (run,) = fit(head, executor=executor, store=store)
+    assert run.spec.dataset == "own.npz" and store.has("run", run.key)
 
 
 def test_run_encodes_and_decodes_like_its_model(tiny, store):

@@ -156,6 +156,15 @@ def test_halving_of_different_epochs_keeps_their_proportion():
     assert [trial.stopped for trial in one] == [False, False]
 
 
+def test_the_dashboards_command_names_the_studys_file_and_no_folder_of_this_machine(
+    tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AECORE_HOME", str(tmp_path))
+    search = small(tiny)
+    path = search.path("tpe").relative_to(tmp_path).as_posix()
+    assert search.command("tpe") == f'optuna-dashboard "$AECORE_HOME/{path}"'
+
+
 def small(tiny, **changes):
     base = Spec(dataset=tiny, validation=0.2, batch_size=64, latent_dim=2, epochs=1)
     return Search(base.replace(**changes), {"learning_rate": LogUniform(1e-4, 1e-2)}, 3)

@@ -22,8 +22,10 @@ from aecore.engine.stack import Stack
 from aecore.engine.stack import shape as stack_shape
 from aecore.spec import Spec
 from aecore.store.entries import Arrays, Entry, Store
+from aecore.store.forms import resolved
 from aecore.store.leases import Lease
 from aecore.store.paths import commit
+from aecore.store.sources import DataError
 from aecore.training import Training, recipe
 
 STACKED = 256  # the most models trained together
@@ -40,8 +42,12 @@ def trained(
     """Key and entry of every spec, as soon as it is trained and stored.
 
     `encoders` are the runs of the specs' frozen encoders. Raises `ClusterError` if the cluster that
-    the environment names, where there is no `executor`, can't be used or has gone.
+    the environment names, where there is no `executor`, can't be used or has gone, and `DataError`
+    for data that were replaced in the meantime.
     """
+    wanted = {key: _located(spec) for key, spec in wanted.items()}
+    keys = {spec: key for key, spec in wanted.items()}
+    encoders = {_located(spec): run for spec, run in encoders.items()}
     specs, done = list(wanted.values()), 0
     if executor is None and cluster.address():
         executor = Cluster(cluster.address(), {spec.dataset for spec in specs})
@@ -49,15 +55,18 @@ def trained(
     stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
     stacked = groups(specs, stacks)
     place = None if remote else store  # a worker elsewhere has its own
-    todo = [(group, place, device, encoders.get(group[0].frozen)) for group in stacked]
+    todo = [
+        (group, place, device, encoders.get(group[0].frozen), [keys[spec] for spec in group])
+        for group in stacked
+    ]
     sizes = [sum(map(images_of, group)) for group in stacked]
     label = f"training {len(specs)} {'model' if len(specs) == 1 else 'models'}"
     try:
         for number, found in run_jobs(train_job, todo, sizes, label, executor):
-            for spec, entry in zip(stacked[number], found, strict=True):
-                store.write("run", run_key(spec), entry.document, entry.arrays)
+            for key, entry in zip(todo[number][-1], found, strict=True):
+                store.write("run", key, entry.document, entry.arrays)
                 done += 1
-                yield run_key(spec), entry
+                yield key, entry
     except CancelledError:
         raise ClusterError(
             "the scheduler has gone; what was trained is stored, and the same call goes on"
@@ -73,6 +82,19 @@ def run_key(spec: Spec) -> str:
     return spec.key(load(spec.dataset).digest, recipe(spec))
 
 
+def check_data(spec: Spec, key: str, data: Dataset) -> None:
+    """Raise `DataError` if a spec has another key with these data: they were replaced."""
+    if spec.key(data.digest, recipe(spec)) != key:
+        again = "the same call of fit again trains on the new images"
+        raise DataError(f"{spec.dataset} was replaced since models of it were asked for: {again}")
+
+
+def _located(spec: Spec) -> Spec:
+    """The spec, with a path of data that means the same in another folder or process."""
+    encoder = {} if spec.frozen is None else {"frozen": _located(spec.frozen)}
+    return spec.replace(dataset=resolved(spec.dataset), **encoder)
+
+
 def stored(key: str, store: Store, weights: bool = True) -> Entry | None:
     """A run's entry, if there is one; some are published without the `weights`."""
     entry = store.read("run", key)
@@ -83,21 +105,25 @@ def train_job(
     specs: Sequence[Spec],
     store: Store | None,
     device: str,
-    encoder: Any = None,
+    encoder: Any,
+    keys: Sequence[str],
     counter_path: Path | None = None,
 ) -> list[Entry]:
     """The stored entries of `specs`: trained, together if they are several, or read.
 
     `store` is by default that of whoever does the job; `encoder` is the run that `spec.frozen`
-    names: the training images are then its codes. Safe to repeat and to kill: it works under locks
-    of its keys, from their last checkpoints on.
+    names: the training images are then its codes. `keys` are those of the specs for the data that
+    were asked for: raises `DataError` where these have been replaced. Safe to repeat and to kill:
+    it works under locks of its keys, from their last checkpoints on.
     """
     store, device = store or Store(), str(resolve_device(device))
-    keyed, counter = {run_key(spec): spec for spec in specs}, Counter(counter_path)
+    keyed, counter = dict(zip(keys, specs, strict=True)), Counter(counter_path)
     with store.lease(*keyed) as lease:
         entries = {key: stored(key, store) for key in keyed}
         with reproducible():
             data = load(specs[0].dataset)
+            for key, spec in keyed.items():
+                check_data(spec, key, data)
             if encoder is not None:
                 images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))
@@ -113,7 +139,7 @@ def train_job(
                 for key in [key for key, making in makings.items() if making.training.done]:
                     entries[key] = makings.pop(key).entry()
         counter.tell()
-        return [entries[run_key(spec)] for spec in specs]
+        return [entries[key] for key in keys]
 
 
 def _train_until_one_is_done(makings: Sequence[_Making], counter: Counter) -> None:

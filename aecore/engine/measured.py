@@ -13,9 +13,10 @@ import pandas as pd
 
 from aecore.corruption import to_dict
 from aecore.data import load
+from aecore.engine.jobs import check_data
 from aecore.engine.pool import Counter, reproducible, run_jobs
 from aecore.store.entries import Store, digest
-from aecore.store.sources import DataError
+from aecore.store.forms import is_path
 
 
 class Where(TypedDict, total=False):
@@ -42,6 +43,12 @@ class Asked:
         """The name of the answer in the store."""
         return digest(_plain(self.question))
 
+    def check_data(self) -> None:
+        """Raise `DataError` if the files of a run that it is asked of have been replaced."""
+        for one in self.arguments:
+            if hasattr(one, "key") and hasattr(one, "spec") and is_path(one.spec.dataset):
+                check_data(one.spec, one.key, load(one.spec.dataset))
+
     @property
     def pointless(self) -> bool:
         """Whether it is asked of a run that diverged."""
@@ -61,7 +68,8 @@ def answers(
     An answer is `function(*arguments)`, on one thread: numbers, texts, lists, dicts and NumPy
     arrays (they come back as lists), with NaN where there is none. None, and nothing computed, is
     the answer of a run that diverged. `pool.seen(images)` within the function moves the progress
-    on. Raises `StoreError` before anything is computed.
+    on. Raises `StoreError` before anything is computed, and `DataError` where the data of a run
+    were replaced.
     """
     store = store or Store()
     wanted = {one.key: one for one in asked if not one.pointless}
@@ -74,6 +82,7 @@ def answers(
         jobs, sizes = [(function, one) for one in missing], [one.size for one in missing]
         for number, answer in run_jobs(_job, jobs, sizes, label, executor, unit):
             one = missing[number]
+            one.check_data()
             store.write("table", one.key, {"question": _plain(one.question), "answer": answer}, {})
             found[one.key] = answer
     return [None if one.pointless else _numbers(found[one.key]) for one in asked]
@@ -119,11 +128,6 @@ def frame(of: Sequence[Any], found: Sequence[Any], columns: Sequence[str]) -> pd
 
 def _job(function: Callable[..., Any], one: Asked, counter_path: Path | None = None) -> Any:
     counter = Counter(counter_path)
-    for run in (argument for argument in one.arguments if getattr(argument, "data", None)):
-        if load(run.spec.dataset).digest != run.data:
-            raise DataError(
-                f"{run.spec.dataset} is not what {run.key[:12]} was trained on: fit its spec again"
-            )
     with reproducible():
         answer = function(*one.arguments)
     counter.add(one.size - counter.images)

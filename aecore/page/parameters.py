@@ -18,8 +18,9 @@ from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
 from aecore.spec import Spec, check_field
+from aecore.store.forms import is_path
 from aecore.store.paths import writable_folder
-from aecore.store.sources import DATASETS
+from aecore.store.sources import DATASETS, KNOWN
 
 PIXELS = "pixels"  # in the widths of a network: however many an image has
 TYPES = ("int", "float", "str", "bool", "list", "dict")
@@ -34,10 +35,14 @@ def _text(pattern: str, allowed: str) -> checks.Check:
     return check
 
 
-OF_DATA = f"one of {', '.join(DATASETS)}, or the path of an .npz file"
+def _data_set(name: str, value: object) -> None:
+    if not isinstance(value, str) or (value not in DATASETS and not is_path(value)):
+        raise InvalidValue.of(name, value, f"one of {KNOWN}")
+
+
 OF_TORCH = "auto, or a device of torch such as cpu, cuda or cuda:0"
 KINDS = {
-    "a data set": _text(rf"{'|'.join(DATASETS)}|.*\.npz", OF_DATA),
+    "a data set": _data_set,
     "a device": _text(r"(auto|cpu|cuda)(:\d+)?", OF_TORCH),
     "a network": lambda name, value: parse_network(name, value),
     "a folder": writable_folder,

