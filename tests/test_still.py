@@ -12,7 +12,7 @@ import torch
 from command import CHECKOUT
 from PIL import Image
 
-from aecore.page import planes
+from aecore.page import planes, show
 from aecore.page.still import still
 from aecore.page.style import COLORS, figure_of, scale
 
@@ -90,9 +90,9 @@ def test_a_surface_is_seen_with_its_near_side_in_front():
     assert far > 3 * near
 
 
-def test_a_kind_that_no_still_shows_is_named():
-    with pytest.raises(ValueError, match="can't show the kind pie without scripts"):
-        still(go.Figure(go.Pie(values=[1])), 100, 100)
+def test_of_a_kind_that_no_still_shows_the_page_has_its_words(shown):
+    show(go.Figure(go.Pie(values=[1])), "caption", alt="A <whole> pie.")
+    assert '<p class="aecore-still">A &lt;whole&gt; pie.</p>' in shown[0]["text/html"]
 
 
 def luminance(color):

@@ -42,7 +42,7 @@ def distance_surface(plane: Any) -> go.Figure:
                for label, camera in CAMERAS.items()]  # fmt: skip
     place = {"x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "direction": "right"}
     menu = {"type": "buttons", "showactive": False, "buttons": buttons, **place}
-    titles = {"xaxis": "x", "yaxis": "y", "zaxis": "D(x, y)"}
+    titles = {"xaxis": "x", "yaxis": "y", "zaxis": "D"}
     marks = {"nticks": 5, "tickfont": {"size": 11}}
     scene = {axis: {"title": {"text": title}, **marks} for axis, title in titles.items()}
     scene["aspectratio"] = {"x": 1, "y": 1, "z": 0.55}

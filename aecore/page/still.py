@@ -16,6 +16,7 @@ from plotly.colors import hex_to_rgb, unlabel_rgb
 
 from aecore.page.style import COLORS, ORANGE, TEMPLATE
 
+KINDS = {"scatter", "scattergl", "heatmap", "parcoords", "surface", "scatter3d"}
 LETTER, ROW = 6.8, 20  # pixels: the mean width of a letter, the height of a line of the legend
 DASHES = {"dash": "9 9", "dot": "3 3", "dashdot": "9 3 3 3", "longdash": "15 9"}
 TURN = np.arange(10) * np.pi / 5
@@ -33,12 +34,9 @@ MARKS = {  # corners, in halves of a marker's size
 def still(figure: go.Figure, width: int, height: int) -> str:
     """The figure as an SVG picture of so many pixels, its texts in the color of the page's text.
 
-    Shows the kinds scatter, heatmap, parcoords, and surface with scatter3d on it. Raises
-    `ValueError` for others.
+    All its traces have to be of `KINDS`, and what is 3-D to have a surface.
     """
     kinds = {trace.type for trace in figure.data}
-    if unknown := kinds - {"scatter", "scattergl", "heatmap", "parcoords", "surface", "scatter3d"}:
-        raise ValueError(f"a page can't show the kind {', '.join(sorted(unknown))} without scripts")
     if "surface" in kinds:
         parts = _scene(figure, width, height)
     elif "parcoords" in kinds:
@@ -46,9 +44,7 @@ def still(figure: go.Figure, width: int, height: int) -> str:
     else:
         parts = _plane(figure, width, height)
     box = {"viewBox": f"0 0 {width} {height}", "font_size": 13, "fill": "currentColor"}
-    return _tag(
-        "svg", "".join(parts), xmlns="http://www.w3.org/2000/svg", aria_hidden="true", **box
-    )
+    return _tag("svg", "".join(parts), xmlns="http://www.w3.org/2000/svg", **box)
 
 
 def picture(pixels: np.ndarray, form: str, **options: int) -> str:
@@ -142,7 +138,7 @@ def _text(x: float, y: float, words: Any, anchor: str = "middle", **options: Any
 def _path(x: Sequence[float], y: Sequence[float], **options: Any) -> str:
     """A line through points, with gaps where they are NaN."""
     steps, command = [], "M"
-    for here, there in zip(x, y, strict=True):
+    for here, there in zip(x, y, strict=False):  # the shorter ends it, as in plotly
         known = np.isfinite(here) and np.isfinite(there)
         steps += [f"{command}{here:.1f} {there:.1f}"] if known else []
         command = "L" if known else "M"
@@ -297,7 +293,7 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
 def _markers(x: Sequence[float], y: Sequence[float], marker: Any, color: str) -> str:
     """All markers of a trace as one path: circles as the round ends of lines of no length."""
     size = marker.size or 6
-    points = [(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)]
+    points = [(a, b) for a, b in zip(x, y, strict=False) if np.isfinite(a) and np.isfinite(b)]
     if (symbol := marker.symbol or "circle") == "circle":
         dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in points)
         look = {"stroke": color, "stroke_width": size, "stroke_linecap": "round"}
@@ -443,6 +439,7 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
     size = np.array([scene.aspectratio[letter] for letter in "xyz"])
     eye, zenith, center = (np.array([scene.camera[of][letter] or 0.0 for letter in "xyz"], float)
                    for of in ("eye", "up", "center"))  # fmt: skip
+    eye = eye * (1.25 if width < height else 1)  # a step back on a phone, as in figures.js
     zenith = zenith if zenith.any() else np.array([0.0, 0, 1])
     ahead = (center - eye) / np.linalg.norm(center - eye)
     side = np.cross(ahead, zenith) / np.linalg.norm(np.cross(ahead, zenith))
