@@ -129,6 +129,7 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, cap
     for figure in page.locator(PLOTS).all():
         figure.scroll_into_view_if_needed()
         figure.and_(page.locator("[data-ready], [data-drawn]")).wait_for(timeout=20_000)
+    assert page.locator(".aecore-plot").count() == page.locator(".aecore-plot:has(svg)").count()
     loaded = sum(file.stat().st_size for file in page.asked)
     with capsys.disabled():
         tasks = page.evaluate("tasks")

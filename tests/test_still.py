@@ -90,8 +90,18 @@ def test_a_surface_is_seen_with_its_near_side_in_front():
     assert far > 3 * near
 
 
-def test_of_a_kind_that_no_still_shows_the_page_has_its_words(shown):
-    show(go.Figure(go.Pie(values=[1])), "caption", alt="A <whole> pie.")
+@pytest.mark.parametrize(
+    "trace",
+    [
+        go.Pie(values=[1]),
+        go.Scatter(x=np.array(["2020-01-01"], "datetime64[D]"), y=[1], mode="markers"),
+        go.Scatter(x=[1, 2], y=[1, 2], mode="markers", marker={"color": [1, 2]}),
+        go.Scatter(x=[1, 2], y=[1, 2], mode="markers", marker={"size": [1, 2]}),
+    ],
+    ids=["pie", "dates", "colors", "sizes"],
+)
+def test_of_what_no_still_shows_the_page_has_the_words(trace, shown):
+    show(go.Figure(trace), "caption", alt="A <whole> pie.")
     assert '<p class="aecore-still">A &lt;whole&gt; pie.</p>' in shown[0]["text/html"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aecore.page.still import KINDS, picture, still
+from aecore.page.still import picture, still
 
 PLOTLY = "application/vnd.plotly.v1+json"
 # Plotly's own default is a button that uploads the chart to its maker.
@@ -61,12 +61,12 @@ def _stills(figure: Any, alt: str, width: int) -> str:
     tall, kinds = int(figure.layout.height or 450), {trace.type for trace in figure.data}
     wide = len(list(figure.select_xaxes())) > 1 or "parcoords" in kinds
     low = tall if wide else min(tall, 400)
-    if kinds <= KINDS:
+    try:
         drawn = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
         if not wide:  # hidden from pages without our style sheet
             look = 'class="aecore-still narrow" style="display:none"'
             drawn += f'<div {look} aria-hidden="true">{still(figure, PHONE, low)}</div>'
-    else:
+    except (TypeError, ValueError):  # not of the book's own figures, but of someone's section
         drawn = f'<p class="aecore-still">{escape(alt)}</p>'
     look = f'class="aecore-plot{" wide" if wide else ""}" style="--tall:{tall}px;--low:{low}px"'
     return f'<div {look} role="group" aria-label="{escape(alt)}">{drawn}</div>'

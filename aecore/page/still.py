@@ -34,9 +34,12 @@ MARKS = {  # corners, in halves of a marker's size
 def still(figure: go.Figure, width: int, height: int) -> str:
     """The figure as an SVG picture of so many pixels, its texts in the color of the page's text.
 
-    All its traces have to be of `KINDS`, and what is 3-D to have a surface.
+    Raises `ValueError` or `TypeError` for what it can't show: kinds of traces other than `KINDS`,
+    dates, colors or sizes that differ from point to point.
     """
     kinds = {trace.type for trace in figure.data}
+    if unknown := kinds - KINDS:
+        raise ValueError(f"no still shows the kind {', '.join(sorted(unknown))}")
     if "surface" in kinds:
         parts = _scene(figure, width, height)
     elif "parcoords" in kinds:
@@ -77,7 +80,7 @@ class _Axis:
     def numbers(self, values: Iterable[Any]) -> np.ndarray:
         if self.names is not None:
             return np.array([self.names.index(value) for value in values], dtype=float)
-        numbers = np.array([np.nan if value is None else value for value in values], dtype=float)
+        numbers = np.array([np.nan if value is None else float(value) for value in values])
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log10(numbers) if self.axis.type == "log" else numbers
 
@@ -258,8 +261,9 @@ def _grid(x: _Axis, y: _Axis) -> list[str]:
 
 def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
     own = COLORS[number % len(COLORS)]
-    color = trace.marker.color if isinstance(trace.marker.color, str) else None
-    color, mode = trace.line.color or color or own, trace.mode or "lines+markers"
+    if not isinstance(trace.marker.color, str | None):
+        raise TypeError("no still shows points of several colors")
+    color, mode = trace.line.color or trace.marker.color or own, trace.mode or "lines+markers"
     across, up = x.at(trace.x), y.at(trace.y)
     parts = []
     if trace.fill == "toself":
@@ -276,7 +280,7 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
         ends = np.stack([across, across, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel()
         parts.append(_path(*ends, stroke=color, stroke_width=2))
     if "markers" in mode:
-        parts.append(_markers(across, up, trace.marker, trace.marker.color or color))
+        parts.append(_markers(across, up, trace.marker, color))
     if "text" in mode:
         lift = (
             4 if "middle" in (trace.textposition or "middle") else -(trace.marker.size or 6) / 2 - 4
@@ -292,7 +296,7 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
 
 def _markers(x: Sequence[float], y: Sequence[float], marker: Any, color: str) -> str:
     """All markers of a trace as one path: circles as the round ends of lines of no length."""
-    size = marker.size or 6
+    size = float(6 if marker.size is None else marker.size)
     points = [(a, b) for a, b in zip(x, y, strict=False) if np.isfinite(a) and np.isfinite(b)]
     if (symbol := marker.symbol or "circle") == "circle":
         dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in points)
@@ -341,10 +345,17 @@ def _colors(values: np.ndarray, scale: Any) -> np.ndarray:
     return np.stack([*np.nan_to_num(channels), np.isfinite(values).astype(float)])
 
 
+def _ends(trace: Any) -> tuple[float, float]:
+    """The values of a table that have the first and the last of its colors."""
+    z = np.array(trace.z, dtype=float)
+    known = z[np.isfinite(z)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    return (low if trace.zmin is None else trace.zmin, high if trace.zmax is None else trace.zmax)
+
+
 def _table(trace: Any, x: _Axis, y: _Axis) -> list[str]:
     z = np.array(trace.z, dtype=float)
-    low = np.nanmin(z) if trace.zmin is None else trace.zmin
-    high = np.nanmax(z) if trace.zmax is None else trace.zmax
+    low, high = _ends(trace)
     colors = _colors((z - low) / max(high - low, 1e-12), trace.colorscale)[:, ::-1]
     ends = [axis.place(axis.numbers(of)[[0, -1]]) for axis, of in ((x, trace.x), (y, trace.y))]
     half = [(b - a) / (2 * max(n - 1, 1)) for (a, b), n in zip(ends, z.shape[::-1], strict=True)]
@@ -365,8 +376,7 @@ def _table(trace: Any, x: _Axis, y: _Axis) -> list[str]:
 
 def _bar(trace: Any, frame: Sequence[float], width: int) -> list[str]:
     """The scale of a table's colors, at its right."""
-    z = np.array(trace.z, dtype=float)
-    axis = _Axis(go.layout.YAxis(), [[np.nanmin(z), np.nanmax(z)]], marked=False)
+    axis = _Axis(go.layout.YAxis(), [_ends(trace)], marked=False)
     axis.start, axis.end = frame[3], frame[1]
     colors = _colors(np.linspace(1, 0, 64), trace.colorscale)[:, :, None]
     left, middle = frame[2] + 12, (frame[1] + frame[3]) / 2
