@@ -60,7 +60,7 @@ def _stills(figure: Any, alt: str, width: int) -> str:
     """
     tall, kinds = int(figure.layout.height or 450), {trace.type for trace in figure.data}
     wide = len(list(figure.select_xaxes())) > 1 or "parcoords" in kinds
-    low = tall if wide else min(tall, 400)
+    low = tall if wide else min(tall, 330 if "surface" in kinds else 400)
     try:
         drawn = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
         if not wide:  # hidden from pages without our style sheet
