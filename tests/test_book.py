@@ -129,6 +129,7 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, cap
     for figure in page.locator(PLOTS).all():
         figure.scroll_into_view_if_needed()
         figure.and_(page.locator("[data-ready], [data-drawn]")).wait_for(timeout=20_000)
+    assert page.locator(".aecore-plot").count() == page.locator(".aecore-plot:has(svg)").count()
     loaded = sum(file.stat().st_size for file in page.asked)
     with capsys.disabled():
         tasks = page.evaluate("tasks")
@@ -138,7 +139,11 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, cap
     wide = "(box) => box.scrollWidth > box.clientWidth && box.getAttribute('aria-label')"
     boxes = page.locator(".aecore-table, .aecore-figure").all()
     assert [label for box in boxes if (label := box.evaluate(wide))] == []
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    found = (
+        Axe()
+        .run(page, options={"resultTypes": ["violations"], "preload": False})
+        .response["violations"]
+    )
     serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in GRAVE]
     assert serious == []
 
@@ -455,9 +460,9 @@ def _wake(page, figure):
     plot = figure.locator(".aecore-plot")
     if plot.count():
         plot.scroll_into_view_if_needed()
-        figure.and_(page.locator("[data-ready]")).wait_for(timeout=20_000)
+        figure.and_(page.locator("[data-ready]")).wait_for(timeout=60_000)
         plot.hover()
-    figure.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+    figure.and_(page.locator("[data-drawn]")).wait_for(timeout=60_000)
 
 
 def _shows_data(figure):

@@ -12,7 +12,7 @@ import torch
 from command import CHECKOUT
 from PIL import Image
 
-from aecore.page import planes
+from aecore.page import planes, show
 from aecore.page.still import still
 from aecore.page.style import COLORS, figure_of, scale
 
@@ -90,9 +90,19 @@ def test_a_surface_is_seen_with_its_near_side_in_front():
     assert far > 3 * near
 
 
-def test_a_kind_that_no_still_shows_is_named():
-    with pytest.raises(ValueError, match="can't show the kind pie without scripts"):
-        still(go.Figure(go.Pie(values=[1])), 100, 100)
+@pytest.mark.parametrize(
+    "trace",
+    [
+        go.Pie(values=[1]),
+        go.Scatter(x=np.array(["2020-01-01"], "datetime64[D]"), y=[1], mode="markers"),
+        go.Scatter(x=[1, 2], y=[1, 2], mode="markers", marker={"color": [1, 2]}),
+        go.Scatter(x=[1, 2], y=[1, 2], mode="markers", marker={"size": [1, 2]}),
+    ],
+    ids=["pie", "dates", "colors", "sizes"],
+)
+def test_of_what_no_still_shows_the_page_has_the_words(trace, shown):
+    show(go.Figure(trace), "caption", alt="A <whole> pie.")
+    assert '<p class="aecore-still">A &lt;whole&gt; pie.</p>' in shown[0]["text/html"]
 
 
 def luminance(color):

@@ -50,7 +50,7 @@ def bands(
         _ticks(figure, "latent dimension d", frame[x])
     if x in ("epoch", "step"):  # there is nothing between two of them
         reach = float(frame[x].max() - frame[x].min())
-        figure.update_xaxes(dtick=next(n for n in COUNTS if n * 10 >= reach))
+        figure.update_xaxes(dtick=next((n for n in COUNTS if n * 10 >= reach), 1))
     return figure.update_yaxes(title=y_title)
 
 
@@ -196,7 +196,8 @@ def heatmap(
 def pair_heatmap(values: np.ndarray, title: str) -> go.Figure:
     """A symmetric matrix (K, K) over pairs of classes, each pair once."""
     pairs = np.where(np.tri(len(values), k=-1, dtype=bool), values, np.nan)
-    frame = pd.DataFrame(pairs).iloc[1:, :-1]
+    frame = pd.DataFrame(pairs)
+    frame = frame.iloc[1:, :-1] if len(frame) > 1 else frame
     figure = _colors(frame, title, 520, 2)
     figure.update_traces(hoverongaps=False)
     figure.update_xaxes(constrain="domain")

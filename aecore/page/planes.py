@@ -23,7 +23,7 @@ CAMERAS = {
 def distance_surface(plane: Any) -> go.Figure:
     """D(x, y) over the plane as a surface to turn, with the centroids as pins that stand on it."""
     z, (x, y) = plane.distance.numpy(), plane.centroids.numpy().T
-    figure = figure_of(height=460, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False)
+    figure = figure_of(height=430, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=False)
     grid = {"x": plane.x.numpy(), "y": plane.y.numpy(), "z": z}
     hover = "x %{x:.2f}, y %{y:.2f}<br>D %{z:.1f}<br>nearest centroid: %{customdata}<extra></extra>"
     look = {"colorscale": "Viridis", "showscale": False, "hovertemplate": hover}
@@ -42,7 +42,7 @@ def distance_surface(plane: Any) -> go.Figure:
                for label, camera in CAMERAS.items()]  # fmt: skip
     place = {"x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "direction": "right"}
     menu = {"type": "buttons", "showactive": False, "buttons": buttons, **place}
-    titles = {"xaxis": "x", "yaxis": "y", "zaxis": "D(x, y)"}
+    titles = {"xaxis": "x", "yaxis": "y", "zaxis": "D"}
     marks = {"nticks": 5, "tickfont": {"size": 11}}
     scene = {axis: {"title": {"text": title}, **marks} for axis, title in titles.items()}
     scene["aspectratio"] = {"x": 1, "y": 1, "z": 0.55}

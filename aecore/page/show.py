@@ -60,16 +60,18 @@ def _stills(figure: Any, alt: str, width: int) -> str:
 
     Several plots side by side keep their width on a phone, and scroll in their own box.
     """
-    tall = int(figure.layout.height or 450)
-    wide = len(list(figure.select_xaxes())) > 1 or figure.data[0].type == "parcoords"
-    low = tall if wide else min(tall, 400)
-    drawings = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
-    if not wide:  # hidden from pages without our style sheet
-        drawn = still(figure, PHONE, low)
-        look = 'class="aecore-still narrow" style="display:none"'
-        drawings += f'<div {look} aria-hidden="true">{drawn}</div>'
+    tall, kinds = int(figure.layout.height or 450), {trace.type for trace in figure.data}
+    wide = len(list(figure.select_xaxes())) > 1 or "parcoords" in kinds
+    low = tall if wide else min(tall, 330 if "surface" in kinds else 400)
+    try:
+        drawn = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
+        if not wide:  # hidden from pages without our style sheet
+            look = 'class="aecore-still narrow" style="display:none"'
+            drawn += f'<div {look} aria-hidden="true">{still(figure, PHONE, low)}</div>'
+    except (TypeError, ValueError):  # not of the book's own figures, but of someone's section
+        drawn = f'<p class="aecore-still">{escape(alt)}</p>'
     look = f'class="aecore-plot{" wide" if wide else ""}" style="--tall:{tall}px;--low:{low}px"'
-    return f'<div {look} role="group" aria-label="{escape(alt)}">{drawings}</div>'
+    return f'<div {look} role="group" aria-label="{escape(alt)}">{drawn}</div>'
 
 
 def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[Any] = ()) -> None:

@@ -16,6 +16,7 @@ from plotly.colors import hex_to_rgb, unlabel_rgb
 
 from aecore.page.style import COLORS, ORANGE, TEMPLATE
 
+KINDS = {"scatter", "scattergl", "heatmap", "parcoords", "surface", "scatter3d"}
 LETTER, ROW = 6.8, 20  # pixels: the mean width of a letter, the height of a line of the legend
 DASHES = {"dash": "9 9", "dot": "3 3", "dashdot": "9 3 3 3", "longdash": "15 9"}
 TURN = np.arange(10) * np.pi / 5
@@ -33,12 +34,12 @@ MARKS = {  # corners, in halves of a marker's size
 def still(figure: go.Figure, width: int, height: int) -> str:
     """The figure as an SVG picture of so many pixels, its texts in the color of the page's text.
 
-    Shows the kinds scatter, heatmap, parcoords, and surface with scatter3d on it. Raises
-    `ValueError` for others.
+    Raises `ValueError` or `TypeError` for what it can't show: kinds of traces other than `KINDS`,
+    dates, colors or sizes that differ from point to point.
     """
     kinds = {trace.type for trace in figure.data}
-    if unknown := kinds - {"scatter", "scattergl", "heatmap", "parcoords", "surface", "scatter3d"}:
-        raise ValueError(f"a page can't show the kind {', '.join(sorted(unknown))} without scripts")
+    if unknown := kinds - KINDS:
+        raise ValueError(f"no still shows the kind {', '.join(sorted(unknown))}")
     if "surface" in kinds:
         parts = _scene(figure, width, height)
     elif "parcoords" in kinds:
@@ -46,9 +47,7 @@ def still(figure: go.Figure, width: int, height: int) -> str:
     else:
         parts = _plane(figure, width, height)
     box = {"viewBox": f"0 0 {width} {height}", "font_size": 13, "fill": "currentColor"}
-    return _tag(
-        "svg", "".join(parts), xmlns="http://www.w3.org/2000/svg", aria_hidden="true", **box
-    )
+    return _tag("svg", "".join(parts), xmlns="http://www.w3.org/2000/svg", **box)
 
 
 def picture(pixels: np.ndarray, form: str, **options: int) -> str:
@@ -81,7 +80,7 @@ class _Axis:
     def numbers(self, values: Iterable[Any]) -> np.ndarray:
         if self.names is not None:
             return np.array([self.names.index(value) for value in values], dtype=float)
-        numbers = np.array([np.nan if value is None else value for value in values], dtype=float)
+        numbers = np.array([np.nan if value is None else float(value) for value in values])
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log10(numbers) if self.axis.type == "log" else numbers
 
@@ -142,7 +141,7 @@ def _text(x: float, y: float, words: Any, anchor: str = "middle", **options: Any
 def _path(x: Sequence[float], y: Sequence[float], **options: Any) -> str:
     """A line through points, with gaps where they are NaN."""
     steps, command = [], "M"
-    for here, there in zip(x, y, strict=True):
+    for here, there in zip(x, y, strict=False):  # the shorter ends it, as in plotly
         known = np.isfinite(here) and np.isfinite(there)
         steps += [f"{command}{here:.1f} {there:.1f}"] if known else []
         command = "L" if known else "M"
@@ -262,8 +261,9 @@ def _grid(x: _Axis, y: _Axis) -> list[str]:
 
 def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
     own = COLORS[number % len(COLORS)]
-    color = trace.marker.color if isinstance(trace.marker.color, str) else None
-    color, mode = trace.line.color or color or own, trace.mode or "lines+markers"
+    if not isinstance(trace.marker.color, str | None):
+        raise TypeError("no still shows points of several colors")
+    color, mode = trace.line.color or trace.marker.color or own, trace.mode or "lines+markers"
     across, up = x.at(trace.x), y.at(trace.y)
     parts = []
     if trace.fill == "toself":
@@ -280,7 +280,7 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
         ends = np.stack([across, across, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel()
         parts.append(_path(*ends, stroke=color, stroke_width=2))
     if "markers" in mode:
-        parts.append(_markers(across, up, trace.marker, trace.marker.color or color))
+        parts.append(_markers(across, up, trace.marker, color))
     if "text" in mode:
         lift = (
             4 if "middle" in (trace.textposition or "middle") else -(trace.marker.size or 6) / 2 - 4
@@ -296,8 +296,8 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
 
 def _markers(x: Sequence[float], y: Sequence[float], marker: Any, color: str) -> str:
     """All markers of a trace as one path: circles as the round ends of lines of no length."""
-    size = marker.size or 6
-    points = [(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)]
+    size = float(6 if marker.size is None else marker.size)
+    points = [(a, b) for a, b in zip(x, y, strict=False) if np.isfinite(a) and np.isfinite(b)]
     if (symbol := marker.symbol or "circle") == "circle":
         dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in points)
         look = {"stroke": color, "stroke_width": size, "stroke_linecap": "round"}
@@ -345,10 +345,17 @@ def _colors(values: np.ndarray, scale: Any) -> np.ndarray:
     return np.stack([*np.nan_to_num(channels), np.isfinite(values).astype(float)])
 
 
+def _ends(trace: Any) -> tuple[float, float]:
+    """The values of a table that have the first and the last of its colors."""
+    z = np.array(trace.z, dtype=float)
+    known = z[np.isfinite(z)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    return (low if trace.zmin is None else trace.zmin, high if trace.zmax is None else trace.zmax)
+
+
 def _table(trace: Any, x: _Axis, y: _Axis) -> list[str]:
     z = np.array(trace.z, dtype=float)
-    low = np.nanmin(z) if trace.zmin is None else trace.zmin
-    high = np.nanmax(z) if trace.zmax is None else trace.zmax
+    low, high = _ends(trace)
     colors = _colors((z - low) / max(high - low, 1e-12), trace.colorscale)[:, ::-1]
     ends = [axis.place(axis.numbers(of)[[0, -1]]) for axis, of in ((x, trace.x), (y, trace.y))]
     half = [(b - a) / (2 * max(n - 1, 1)) for (a, b), n in zip(ends, z.shape[::-1], strict=True)]
@@ -369,8 +376,7 @@ def _table(trace: Any, x: _Axis, y: _Axis) -> list[str]:
 
 def _bar(trace: Any, frame: Sequence[float], width: int) -> list[str]:
     """The scale of a table's colors, at its right."""
-    z = np.array(trace.z, dtype=float)
-    axis = _Axis(go.layout.YAxis(), [[np.nanmin(z), np.nanmax(z)]], marked=False)
+    axis = _Axis(go.layout.YAxis(), [_ends(trace)], marked=False)
     axis.start, axis.end = frame[3], frame[1]
     colors = _colors(np.linspace(1, 0, 64), trace.colorscale)[:, :, None]
     left, middle = frame[2] + 12, (frame[1] + frame[3]) / 2
@@ -443,6 +449,7 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
     size = np.array([scene.aspectratio[letter] for letter in "xyz"])
     eye, zenith, center = (np.array([scene.camera[of][letter] or 0.0 for letter in "xyz"], float)
                    for of in ("eye", "up", "center"))  # fmt: skip
+    eye = eye * (1.25 if width < height else 1)  # a step back on a phone, as in figures.js
     zenith = zenith if zenith.any() else np.array([0.0, 0, 1])
     ahead = (center - eye) / np.linalg.norm(center - eye)
     side = np.cross(ahead, zenith) / np.linalg.norm(np.cross(ahead, zenith))

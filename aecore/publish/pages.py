@@ -71,7 +71,10 @@ def setup(app: Any) -> dict[str, bool]:
 
     def formula(display: str) -> tuple[Any, None]:
         def visit(writer: Any, node: nodes.Element) -> None:
-            writer.body.append(convert(node.astext(), display=display))
+            # Browsers know script letters by their own code only, which stands for those in braces.
+            text = re.sub(r"\\mathcal\s+(\w)", r"\\mathcal{\1}", node.astext())
+            made = convert(text, display=display)
+            writer.body.append(made if display == "inline" else f'<div class="math">{made}</div>')
             raise nodes.SkipNode
 
         return visit, None

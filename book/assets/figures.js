@@ -139,7 +139,8 @@
       figure.look = look;
     }
     plot.tabIndex = 0;
-    plot.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && wake(figure));
+    // Not pointerenter: a page that scrolls under a mouse at rest points at nothing.
+    plot.addEventListener("pointermove", (event) => event.pointerType === "mouse" && wake(figure));
     plot.addEventListener("click", () => wake(figure));
     plot.addEventListener("focus", () => wake(figure));
     figure.dataset.ready = "true";
