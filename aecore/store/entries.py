@@ -118,8 +118,7 @@ class Store:
 
     def write_checkpoint(self, key: str, document: dict[str, Any], arrays: Arrays) -> None:
         """Replace the checkpoint of a run; raises `StoreError` like `write`."""
-        header = _signed(document, arrays).decode()
-        content = save(_sorted(arrays), metadata={"entry": header})
+        content = pack(document, arrays)
         path = self._checkpoint(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,8 +213,6 @@ def _folder(root: Path, kind: str, key: str) -> Path:
 def read_entry(folder: Path, kind: str) -> Entry:
     """The entry in a folder; raises `OSError`, or one of `DAMAGE`."""
     content = json.loads((folder / f"{kind}.json").read_bytes())
-    if not isinstance(content, dict) or not isinstance(content.get("document"), dict):
-        raise ValueError(f"{kind}.json is not an entry")
     try:
         arrays = load((folder / "weights.safetensors").read_bytes())
     except FileNotFoundError:
@@ -225,15 +222,33 @@ def read_entry(folder: Path, kind: str) -> Entry:
 
 def read_checkpoint(path: Path) -> Entry:
     """The checkpoint in a file; raises `OSError`, or one of `DAMAGE`."""
-    content = path.read_bytes()
+    return unpack(path.read_bytes())
+
+
+def pack(document: dict[str, Any], arrays: Arrays) -> bytes:
+    """An entry as the bytes of a single safetensors file."""
+    return save(_sorted(arrays), metadata={"entry": _signed(document, arrays).decode()})
+
+
+def unpack(content: bytes) -> Entry:
+    """The entry that `pack` made bytes of; raises one of `DAMAGE` for any others."""
     # The safetensors format: 8 bytes of header length, the header as JSON, the arrays.
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     return _checked(json.loads(header["__metadata__"]["entry"]), load(content))
 
 
-def _checked(content: dict[str, Any], arrays: Arrays) -> Entry:
-    if content.get("digest") != arrays_digest(arrays, _json(content["document"])):
+def signature(document: dict[str, Any], arrays: Arrays) -> str:
+    """SHA-256 of all that an entry holds."""
+    return arrays_digest(arrays, _json(document))
+
+
+def _checked(content: Any, arrays: Arrays) -> Entry:
+    if not isinstance(content, dict) or not isinstance(content.get("document"), dict):
+        raise ValueError("it is not an entry")
+    if not isinstance(content, dict) or content.get("digest") != signature(
+        content["document"], arrays
+    ):
         raise ValueError("its digest does not fit its content")
     return Entry(content["document"], arrays)
 
@@ -253,8 +268,7 @@ def arrays_digest(arrays: Arrays, before: bytes = b"") -> str:
 
 
 def _signed(document: dict[str, Any], arrays: Arrays) -> bytes:
-    digest = arrays_digest(arrays, _json(document))
-    return _json({"digest": digest, "document": document})
+    return _json({"digest": signature(document, arrays), "document": document})
 
 
 def _sorted(arrays: Arrays) -> Arrays:

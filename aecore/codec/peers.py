@@ -1,0 +1,107 @@
+"""Image codecs beside ours: a file for each image, and all of them in one mosaic."""
+
+import io
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+from PIL import Image, features
+from torch import Tensor
+
+from aecore.codec.curves import psnr
+from aecore.data import Dataset
+from aecore.engine.measured import Asked, Where, answers
+from aecore.engine.pool import seen
+from aecore.store.entries import Store
+
+VERSION = 1
+QUALITIES = {
+    "JPEG": [1, 5, 10, 20, 40, 70, 90],
+    "WebP": [1, 5, 20, 40, 60, 80],
+    "AVIF": [1, 5, 15, 30, 50, 70],
+    "JPEG XL": [1, 5, 15, 30, 50, 70],
+}
+FORMATS = {"JPEG": "JPEG", "WebP": "WEBP", "AVIF": "AVIF", "JPEG XL": "JXL"}
+EACH, LESS_BLANK, TOGETHER = "a file each", "a file each, less a blank one", "one mosaic"
+
+
+def available(codec: str) -> bool:
+    """Whether pillow can write that format here; JPEG XL comes with `pillow-jxl-plugin`."""
+    if codec == "JPEG XL":
+        try:
+            import pillow_jxl  # noqa: F401
+        except ImportError:
+            return False
+    return codec in ("JPEG", "JPEG XL") or features.check(codec.lower())
+
+
+def image_codec_rates(
+    data: Dataset, count: int, store: Store | None = None, **where: Unpack[Where]
+) -> pd.DataFrame:
+    """What codecs for images make of the first `count` test images, at each of `QUALITIES`.
+
+    Columns: `codec`, `quality`, `how` (one of `EACH`, `LESS_BLANK`, `TOGETHER`), `method` (both in
+    words), `seed` 0, `bytes` of an image, `mse` and `psnr` of the pixels decoded. A blank file is
+    that of a black image at the same setting. The mosaic is as near to a square as can be. A codec
+    that is neither available here nor measured before has no rows.
+    """
+    store, images = store or Store(), data.test_images[:count]
+    question = {"table": "image codec", "version": VERSION, "data": data.digest}
+    question |= {"images": len(images)}
+    pairs = [(codec, quality) for codec, of in QUALITIES.items() for quality in of]
+    asked = [Asked(question | {"codec": codec, "quality": quality}, (images, codec, quality),
+                   2 * len(images)) for codec, quality in pairs]  # fmt: skip
+    usable = {codec for codec in QUALITIES if available(codec)}
+    kept = [one for one in asked if one.arguments[1] in usable or store.read("table", one.key)]
+    found = answers(kept, _measured, "coding by image codecs", store=store, **where)
+    rows = []
+    for one, answer in zip(kept, found, strict=True):
+        _, codec, quality = one.arguments
+        sizes = {EACH: answer["each"], LESS_BLANK: answer["each"] - answer["blank"]}
+        for how, size in {**sizes, TOGETHER: answer["together"]}.items():
+            mse = answer["together_mse" if how == TOGETHER else "each_mse"]
+            of = {"codec": codec, "quality": quality, "how": how, "method": f"{codec}, {how}"}
+            rows.append(of | {"seed": 0, "bytes": size, "mse": mse, "psnr": psnr(mse)})
+    return pd.DataFrame(rows)
+
+
+def _measured(images: Tensor, codec: str, quality: int) -> dict[str, float]:
+    pixels = _pictures(images)
+    each, errors = [], []
+    for one in pixels:
+        size, error = written(one, codec, quality)
+        each.append(size)
+        errors.append(error)
+        seen(1)
+    blank, _ = written(np.zeros_like(pixels[0]), codec, quality)
+    together, error = written(mosaic(pixels), codec, quality)
+    sizes = {"each": np.mean(each), "blank": blank, "together": together / len(pixels)}
+    return sizes | {"each_mse": np.mean(errors), "together_mse": error}
+
+
+def _pictures(images: Tensor) -> np.ndarray:
+    """Images (N, C, H, W) as pillow has them: (N, H, W) or (N, H, W, 3)."""
+    pixels = images.numpy().transpose(0, 2, 3, 1)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def mosaic(pixels: np.ndarray) -> np.ndarray:
+    """Images (N, H, W, …) side by side in rows, as near to a square as N can be shared out."""
+    count, height, width = pixels.shape[:3]
+    columns = next(n for n in range(max(1, round(np.sqrt(count))), count + 1) if count % n == 0)
+    grid = pixels.reshape(count // columns, columns, *pixels.shape[1:]).swapaxes(1, 2)
+    return grid.reshape(count // columns * height, columns * width, *pixels.shape[3:])
+
+
+def written(pixels: np.ndarray, codec: str, quality: int) -> tuple[int, float]:
+    """Bytes of a picture (H, W) or (H, W, 3) in a file, and the MSE in [0, 1] of what it holds."""
+    file, image = io.BytesIO(), Image.fromarray(pixels)
+    image.save(file, FORMATS[codec], quality=quality, **_settings(codec))
+    with Image.open(file) as opened:
+        decoded = np.asarray(opened.convert(image.mode), dtype=float)
+    return len(file.getvalue()), float(np.square((decoded - pixels) / 255).mean())
+
+
+def _settings(codec: str) -> dict[str, Any]:
+    """What makes the smallest files, where that is not the default."""
+    return {"WebP": {"method": 6}, "JPEG": {"optimize": True}}.get(codec, {})
