@@ -179,7 +179,8 @@ class RateAutoencoder(ConvAutoencoder):
     """The convolutional autoencoder that pays `rate_weight` for every bit of its rounded code.
 
     Trained as in Ballé et al. 2017 and Theis et al. 2017: in training uniform noise of the width of
-    the rounding stands in for it, and the bits are those of a density learned along with the rest.
+    the rounding, `code_step`, stands in for it, and the bits are those of a density that is learned
+    along with the rest.
     """
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
@@ -191,14 +192,14 @@ class RateAutoencoder(ConvAutoencoder):
     ) -> tuple[Tensor, Tensor]:
         """Reconstructions of `x` and the bits (N,) of their codes.
 
-        With a generator the code is z + u, u ~ U(-½, ½); without it is z, rounded.
+        With a generator the code in steps is z + u, u ~ U(-½, ½); without it is z, rounded.
         """
-        z = self.encode(x, drop)
+        z, step = self.encode(x, drop) / self.spec.code_step, self.spec.code_step
         if generator is None:
             z = z.round()
         else:
             z = z + torch.empty_like(z).uniform_(-0.5, 0.5, generator=generator)
-        return self.decode(z, drop), self.density.bits(z)
+        return self.decode(z * step, drop), self.density.bits(z)
 
     def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
         """Mean squared error and weighted bits (2,)."""
@@ -345,8 +346,8 @@ FAMILIES = {
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
     "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
     "beta_vae": Family(BetaVAE, "β-VAE", losses=("elbo",), fields=("beta",), live=True),
-    "rate": Family(RateAutoencoder, "autoencoder trained for rate", losses=("rate_distortion",),
-                   fields=("rate_weight",), live=True),
+    "rate": Family(RateAutoencoder, "autoencoder trained for rate", ("rate_distortion",),
+                   fields=("rate_weight", "code_step"), live=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
     "classifier": Family(Classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
 }

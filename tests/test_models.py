@@ -189,16 +189,17 @@ def test_bits_are_those_of_the_mixture_s_probability_of_the_rounded_code():
 
 def test_rate_is_of_a_noisy_code_in_training_and_of_a_rounded_one_in_use():
     spec = Spec(architecture="rate", loss="rate_distortion", latent_dim=3, rate_weight=0.5)
+    spec = spec.replace(code_step=0.25)
     model, drawn = build(spec, (1, 28, 28)), []
     x = torch.rand(1, 1, 28, 28).expand(2000, -1, -1, -1).contiguous()
     model.decode = lambda z, drop: drawn.append(z) or x[: len(z)]
     z = model.encode(x)
     model(x, generator=torch.Generator().manual_seed(0))
-    noise = drawn[0] - z
-    assert -0.5 <= noise.min() < -0.49
-    assert 0.49 < noise.max() <= 0.5
+    noise = (drawn[0] - z) / 0.25
+    assert -0.501 < noise.min() < -0.49
+    assert 0.49 < noise.max() < 0.501
     reconstruction, bits = model(x)
-    assert torch.equal(drawn[1], z.round())
+    assert torch.equal(drawn[1], (4 * z).round() / 4)
     terms = model.loss((reconstruction, bits), x + 1)
     torch.testing.assert_close(terms, torch.stack([torch.tensor(1.0), 0.5 * bits.mean()]))
 

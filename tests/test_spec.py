@@ -144,6 +144,7 @@ def test_defaults_are_part_of_every_key():
         "latent_dim": 4,
         "beta": 1.0,
         "rate_weight": 1e-4,
+        "code_step": 0.2,
         "frozen": None,
         "loss": "mse",
         "optimizer": "adam",
