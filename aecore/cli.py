@@ -148,7 +148,8 @@ def _compress(given: argparse.Namespace) -> None:
     if given.rate is not None:
         if dim or step:
             raise InvalidValue("--rate chooses --dim and --step: give it or them")
-        dim, step = coding.chosen(coding.rates(dataset), given.rate)
+        rates = coding.rates(dataset, coding.DIMS, coding.STEPS)
+        dim, step = coding.chosen(rates, given.rate)
     codec = coding.codec_of(dataset, dim or DIM, step or STEP)
     images = pictures.read(Path(given.images), codec.transform.image_shape[0])
     parts = files.compress(images, codec, Path(given.out), given.model_inside)

@@ -27,7 +27,7 @@ def codec_of(dataset: str, latent_dim: int, step: float) -> Codec:
     return Codec.learned(transform, step, transform.encode(train))
 
 
-def rates(dataset: str, dims: Sequence[int] = DIMS, steps: Sequence[float] = STEPS) -> pd.DataFrame:
+def rates(dataset: str, dims: Sequence[int], steps: Sequence[float]) -> pd.DataFrame:
     """The table of `curves.autoencoder_rates` of one network for each of `dims`."""
     return curves.autoencoder_rates(fit(sweep(RECIPE, dataset=dataset, latent_dim=dims)), steps)
 

@@ -17,9 +17,7 @@ the prior's frequencies. A file without it is read where the store has it. What 
 same everywhere: the codes by whole numbers alone, the pixels as `transforms.Autoencoder` says.
 """
 
-import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +33,7 @@ from aecore.checks import InvalidValue, several, whole
 from aecore.codec.prior import MOST, TOTAL, DamagedCodes, Prior
 from aecore.codec.transforms import Autoencoder, Codec
 from aecore.spec import Spec
-from aecore.store.entries import DAMAGE, Entry, Store, pack, signature, unpack
+from aecore.store.entries import DAMAGE, Entry, Store, draft_prefix, pack, signature, unpack
 
 MAGIC, VERSION = b"AEC", 1
 HEADER = struct.Struct("<3sBBHHHI16s")
@@ -169,18 +167,14 @@ def written(path: Path) -> Iterator[Path]:
 
     Raises `FileError` where it can't be written.
     """
-    draft = None
+    draft = path.with_name(f"{draft_prefix()}{path.name}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:64]}~", dir=path.parent)
-        os.close(handle)
-        draft = Path(name)
         yield draft
         draft.replace(path)
     except OSError as error:
         raise FileError(f"{path} can't be written: {error.strerror or error}") from None
     finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def _by(shape: tuple[Any, ...]) -> str:

@@ -22,7 +22,7 @@ QUALITIES = {
     "JPEG XL": [1, 5, 15, 30, 50, 70],
 }
 FORMATS = {"JPEG": "JPEG", "WebP": "WEBP", "AVIF": "AVIF", "JPEG XL": "JXL"}
-EACH, LESS_BLANK, TOGETHER = "a file each", "a file each, less a blank one", "one mosaic"
+HOW = EACH, LESS_BLANK, TOGETHER = "a file each", "a file each, less a blank one", "one mosaic"
 
 
 def available(codec: str) -> bool:
@@ -40,7 +40,7 @@ def image_codec_rates(
 ) -> pd.DataFrame:
     """What codecs for images make of the first `count` test images, at each of `QUALITIES`.
 
-    Columns: `codec`, `quality`, `how` (one of `EACH`, `LESS_BLANK`, `TOGETHER`), `method` (both in
+    Columns: `codec`, `quality`, `how` (one of `HOW`), `method` (both in
     words), `seed` 0, `bytes` of an image, `mse` and `psnr` of the pixels decoded. A blank file is
     that of a black image at the same setting. The mosaic is as near to a square as can be. A codec
     that is neither available here nor measured before has no rows.

@@ -3,10 +3,11 @@
 import shutil
 import tempfile
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from aecore.codec.files import FileError
@@ -24,7 +25,7 @@ def read(path: Path, channels: int) -> Tensor:
     """
     try:
         images = _folder(path, channels) if path.is_dir() else _array(path)
-    except (OSError, ValueError, EOFError, KeyError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path} can't be read: {_said(error)}") from None
@@ -44,7 +45,7 @@ def _folder(folder: Path, channels: int) -> np.ndarray:
         try:
             with Image.open(path) as picture:
                 pixels = np.asarray(picture.convert(MODES[channels]))
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise FileError(f"{path} can't be read: {_said(error)}") from None
         if pictures and pixels.shape != pictures[0].shape:
             sizes = [" x ".join(map(str, one.shape[:2])) for one in (pixels, pictures[0])]
