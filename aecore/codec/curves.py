@@ -11,11 +11,11 @@ from torch import Tensor
 
 from aecore.codec import files
 from aecore.codec.transforms import Autoencoder, Codec, PrincipalComponents, Transform
-from aecore.data import Dataset, load
+from aecore.data import Dataset, as_floats, load
 from aecore.engine.measured import Asked, Where, answers, frame, of_runs
 from aecore.engine.pool import seen
 from aecore.models import FAMILIES
-from aecore.runs import Run
+from aecore.runs import Run, Runs
 from aecore.store.entries import pack
 
 VERSION = 1  # goes up whenever a change alters what these functions return
@@ -160,6 +160,26 @@ def _hull(x: Sequence[float], y: Sequence[float]) -> list[int]:
     return hull
 
 
+def compared(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table of several, without the rows of runs that diverged."""
+    return pd.concat(parts, ignore_index=True).dropna(subset="mse")
+
+
+def decoded(runs: Runs, rates: pd.DataFrame, images: Tensor) -> dict[str, Tensor]:
+    """Images (N, C, H, W) in [0, 1] as each row of `rates` leaves them, by what it takes.
+
+    `runs` are those of the rows of `autoencoder_rates`.
+    """
+    found, of = {}, {run.key: run for run in runs}
+    for row in rates.itertuples():
+        transform, spec = Autoencoder.of(of[row.key]), of[row.key].spec
+        train = load(spec.dataset).train_images[: spec.train_images]
+        codec = Codec.learned(transform, row.step, transform.encode(train))
+        name = f"{row.bytes:.1f} bytes: d = {row.latent_dim}, step {row.step:g}"
+        found[name] = as_floats(codec.decode(codec.encode(images)))
+    return found
+
+
 def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes") -> pd.DataFrame:
     """Bytes at each test MSE, for each `method` a row of lists, one value a seed.
 
@@ -169,6 +189,28 @@ def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes
     found = {key: _interpolated(rows, errors, column) for key, rows in groups}
     table = pd.DataFrame(found.values(), pd.MultiIndex.from_tuples(found), errors)
     return table.groupby(level=0, sort=False).agg(list).rename_axis("method")
+
+
+def always_fewer(needed: pd.DataFrame, method: str, other: str) -> bool | None:
+    """Whether each seed of a method takes fewer bytes than each of another, at every error.
+
+    `needed` is a table of `bytes_at`. None, so that nothing is said, where they share no error.
+    """
+    pairs = [(np.array(needed.loc[method, e]), np.array(needed.loc[other, e])) for e in needed]
+    shared = [(one, two) for one, two in pairs if np.isfinite([*one, *two]).all()]
+    return all(one.max() < two.min() for one, two in shared) if shared else None
+
+
+def with_model(curves: pd.DataFrame, error: float, counts: Sequence[int]) -> pd.DataFrame:
+    """Bytes an image at a test MSE when the model is in the file, by how many images share it.
+
+    For each `method` that has a model a row of lists, one value a seed.
+    """
+    own = curves.dropna(subset="model")
+    codes, models = (bytes_at(own, [error], column)[error] for column in ("bytes", "model"))
+    each = {f"{count:,} images": codes.map(np.array) + models.map(np.array) / count
+            for count in counts}  # fmt: skip
+    return pd.DataFrame(each)
 
 
 def _interpolated(rows: pd.DataFrame, errors: Sequence[float], column: str) -> np.ndarray:

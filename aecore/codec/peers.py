@@ -1,13 +1,15 @@
 """Image codecs beside ours: a file for each image, and all of them in one mosaic."""
 
 import io
+from contextlib import suppress
 from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
-from PIL import Image, features
+from PIL import Image
 from torch import Tensor
 
+from aecore.checks import InvalidValue
 from aecore.codec.curves import psnr
 from aecore.data import Dataset
 from aecore.engine.measured import Asked, Where, answers
@@ -27,12 +29,10 @@ HOW = EACH, LESS_BLANK, TOGETHER = "a file each", "a file each, less a blank one
 
 def available(codec: str) -> bool:
     """Whether pillow can write that format here; JPEG XL comes with `pillow-jxl-plugin`."""
-    if codec == "JPEG XL":
-        try:
-            import pillow_jxl  # noqa: F401
-        except ImportError:
-            return False
-    return codec in ("JPEG", "JPEG XL") or features.check(codec.lower())
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401, which tells pillow of itself
+    Image.init()
+    return FORMATS[codec] in Image.SAVE
 
 
 def image_codec_rates(
@@ -95,6 +95,8 @@ def mosaic(pixels: np.ndarray) -> np.ndarray:
 
 def written(pixels: np.ndarray, codec: str, quality: int) -> tuple[int, float]:
     """Bytes of a picture (H, W) or (H, W, 3) in a file, and the MSE in [0, 1] of what it holds."""
+    if not available(codec):  # as in a process that has not asked yet
+        raise InvalidValue.of("codec", codec, "one that pillow can write here")
     file, image = io.BytesIO(), Image.fromarray(pixels)
     image.save(file, FORMATS[codec], quality=quality, **_settings(codec))
     with Image.open(file) as opened:
