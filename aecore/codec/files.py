@@ -1,6 +1,6 @@
 """Compressed images as one file, `.aec`, that says what it is and is read whole or not at all.
 
-The format, version 1; whole numbers are little-endian:
+The format, version 1; whole numbers are little-endian::
 
     3 bytes   "AEC"
     1         the version, 1
