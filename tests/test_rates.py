@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from scipy.integrate import quad
 from scipy.interpolate import PchipInterpolator
 
-from aecore.codec import curves, peers
+from aecore.codec import curves, lossless, peers
+from aecore.codec.lossless import Residuals
 from aecore.codec.transforms import Autoencoder, Codec
 from aecore.data import as_floats, load
 from aecore.runs import fit
@@ -120,3 +122,39 @@ def test_a_mosaic_has_every_image_once_and_is_nearly_square():
     assert tiles.shape == (4 * 2, 3 * 3)
     np.testing.assert_array_equal(tiles[2:4, 3:6], pixels[4])
     assert peers.mosaic(np.zeros((7, 2, 3, 3), np.uint8)).shape == (2, 21, 3)
+
+
+def test_images_come_back_to_the_last_bit(tiny, store):
+    """And each pixel at the ideal length by its class, counted pixel by pixel."""
+    images = load(tiny).test_images
+    random = np.random.default_rng(0)
+    noise = torch.from_numpy(random.integers(-30, 30, images.shape))
+    drawn = (images.long() + noise).clamp(0, 255).to(torch.uint8)
+    residuals = Residuals.learned(images[:40], drawn[:40])
+    data = residuals.encode(images[40:], drawn[40:])
+    assert torch.equal(residuals.decode(data, drawn[40:]), images[40:])
+    bits = 0.0
+    for picture, around in zip(images[40:, 0].numpy(), drawn[40:, 0].numpy(), strict=True):
+        for y, x in np.ndindex(picture.shape):
+            known = [picture[y, x - 1] if x else 0, picture[y - 1, x] if y else 0]
+            left, above = (sum(value >= edge for edge in lossless.KNOWN) for value in known)
+            of = sum(around[y, x] >= edge for edge in lossless.DRAWN)
+            shares = residuals.frequencies[(of * 6 + left) * 6 + above] / 65536
+            assert shares.sum() == 1
+            bits -= np.log2(shares[picture[y, x]])
+    assert len(data) == pytest.approx(bits / 8, abs=8)
+
+
+def test_what_images_cost_to_the_last_bit(tiny, store):
+    spec = Spec(dataset=tiny, latent_dim=3, epochs=2, batch_size=20, learning_rate=0.01)
+    with ThreadPoolExecutor(1) as executor:
+        runs = fit(spec, executor, store=store)
+        where = {"executor": executor, "store": store}
+        found = lossless.lossless_rates(runs, 0.5, **where).iloc[0]
+        rates = curves.autoencoder_rates(runs, [0.5], **where).iloc[0]
+        theirs = peers.image_codec_rates(load(tiny), 12, lossless=True, **where)
+    assert found["restored"] == 60
+    assert found["codes"] == rates["bytes"]
+    assert found["bytes"] == found["codes"] + found["residuals"]
+    assert (theirs["mse"] == 0).all()
+    assert {"PNG", "WebP"} <= set(theirs["codec"])

@@ -131,7 +131,8 @@ def mean_squared_error(decoded: Tensor, images: Tensor) -> float:
 
 def psnr(mse: Any) -> Any:
     """The peak signal-to-noise ratio in dB of a mean squared error of pixels in [0, 1]."""
-    return -10 * np.log10(mse)
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(mse)
 
 
 def frontier(rates: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,12 @@ QUALITIES = {
     "AVIF": [1, 5, 15, 30, 50, 70],
     "JPEG XL": [1, 5, 15, 30, 50, 70],
 }
-FORMATS = {"JPEG": "JPEG", "WebP": "WEBP", "AVIF": "AVIF", "JPEG XL": "JXL"}
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "PNG": {"optimize": True},
+    "WebP": {"lossless": True, "quality": 100, "method": 6},
+    "JPEG XL": {"lossless": True},
+}
+FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "WebP": "WEBP", "AVIF": "AVIF", "JPEG XL": "JXL"}
 HOW = EACH, LESS_BLANK, TOGETHER = "a file each", "a file each, less a blank one", "one mosaic"
 
 
@@ -36,22 +41,28 @@ def available(codec: str) -> bool:
 
 
 def image_codec_rates(
-    data: Dataset, count: int, store: Store | None = None, **where: Unpack[Where]
+    data: Dataset,
+    count: int,
+    lossless: bool = False,
+    store: Store | None = None,
+    **where: Unpack[Where],
 ) -> pd.DataFrame:
     """What codecs for images make of the first `count` test images, at each of `QUALITIES`.
 
-    Columns: `codec`, `quality`, `how` (one of `HOW`), `method` (both in
-    words), `seed` 0, `bytes` of an image, `mse` and `psnr` of the pixels decoded. A blank file is
-    that of a black image at the same setting. The mosaic is as near to a square as can be. A codec
-    that is neither available here nor measured before has no rows.
+    Or else, `lossless`, to the last bit, where that is a setting of theirs. Columns: `codec`,
+    `quality`, `how` (one of `HOW`), `method` (both in words), `seed` 0, `bytes` of an image, `mse`
+    and `psnr` of the pixels decoded. A blank file is that of a black image at the same setting. The
+    mosaic is as near to a square as can be. A codec that is neither available here nor measured
+    before has no rows.
     """
     store, images = store or Store(), data.test_images[:count]
     question = {"table": "image codec", "version": VERSION, "data": data.digest}
     question |= {"images": len(images)}
     pairs = [(codec, quality) for codec, of in QUALITIES.items() for quality in of]
+    pairs = [(codec, None) for codec in LOSSLESS] if lossless else pairs
     asked = [Asked(question | {"codec": codec, "quality": quality}, (images, codec, quality),
                    2 * len(images)) for codec, quality in pairs]  # fmt: skip
-    usable = {codec for codec in QUALITIES if available(codec)}
+    usable = {codec for codec in FORMATS if available(codec)}
     kept = [one for one in asked if one.arguments[1] in usable or store.read("table", one.key)]
     found = answers(kept, _measured, "coding by image codecs", store=store, **where)
     rows = []
@@ -65,7 +76,7 @@ def image_codec_rates(
     return pd.DataFrame(rows)
 
 
-def _measured(images: Tensor, codec: str, quality: int) -> dict[str, float]:
+def _measured(images: Tensor, codec: str, quality: int | None) -> dict[str, float]:
     pixels = _pictures(images)
     each, errors = [], []
     for one in pixels:
@@ -93,17 +104,20 @@ def mosaic(pixels: np.ndarray) -> np.ndarray:
     return grid.reshape(count // columns * height, columns * width, *pixels.shape[3:])
 
 
-def written(pixels: np.ndarray, codec: str, quality: int) -> tuple[int, float]:
+def written(pixels: np.ndarray, codec: str, quality: int | None) -> tuple[int, float]:
     """Bytes of a picture (H, W) or (H, W, 3) in a file, and the MSE in [0, 1] of what it holds."""
     if not available(codec):  # as in a process that has not asked yet
         raise InvalidValue.of("codec", codec, "one that pillow can write here")
     file, image = io.BytesIO(), Image.fromarray(pixels)
-    image.save(file, FORMATS[codec], quality=quality, **_settings(codec))
+    image.save(file, FORMATS[codec], **_settings(codec, quality))
     with Image.open(file) as opened:
         decoded = np.asarray(opened.convert(image.mode), dtype=float)
     return len(file.getvalue()), float(np.square((decoded - pixels) / 255).mean())
 
 
-def _settings(codec: str) -> dict[str, Any]:
-    """What makes the smallest files, where that is not the default."""
-    return {"WebP": {"method": 6}, "JPEG": {"optimize": True}}.get(codec, {})
+def _settings(codec: str, quality: int | None) -> dict[str, Any]:
+    """The quality, and what makes the smallest files where that is not the default."""
+    if quality is None:
+        return LOSSLESS[codec]
+    smaller = {"WebP": {"method": 6}, "JPEG": {"optimize": True}}
+    return {"quality": quality, **smaller.get(codec, {})}

@@ -46,7 +46,9 @@ class Prior:
             reason = f"{widest:,} numbers in a dimension are more than {MOST:,}"
             raise InvalidValue(f"a step that small is not allowed: {reason}")
         pairs = zip((codes - lows).T, sizes, strict=True)
-        return cls(lows, [_whole(np.bincount(column, minlength=n) + 0.5) for column, n in pairs])
+        return cls(
+            lows, [whole_frequencies(np.bincount(column, minlength=n) + 0.5) for column, n in pairs]
+        )
 
     @cached_property
     def tables(self) -> list[list[int]]:
@@ -94,7 +96,7 @@ class Prior:
         return np.stack(columns, 1) + self.lows
 
 
-def _whole(counts: np.ndarray) -> np.ndarray:
+def whole_frequencies(counts: np.ndarray) -> np.ndarray:
     """Whole numbers of at least 1 that add up to 2**16, in the proportions of `counts` (n,)."""
     exact = counts / counts.sum() * (TOTAL - len(counts))
     whole = exact.astype(int)
