@@ -62,6 +62,18 @@ def test_bytes_at_an_error_lie_on_straight_lines_between_logarithms():
     assert np.isnan(found[0.005]).all()
     both = pd.concat([rates, points([0.5, 2], [0.04, 0.01], "b")])
     assert curves.bd_rates(both, "a") == {"b": pytest.approx([-50])}
+    needed = curves.bytes_at(both, [0.02, 0.005])
+    assert curves.always_fewer(needed, "b", "a") is True
+    assert curves.always_fewer(needed, "a", "b") is False
+    assert curves.always_fewer(needed[[0.005]], "a", "b") is None
+
+
+def test_the_model_is_shared_by_all_images_in_a_file():
+    rates = pd.concat([points([1.0, 4], [0.04, 0.01], seed=seed) for seed in (0, 1)])
+    found = curves.with_model(rates.assign(model=1000), 0.02, [1, 100])
+    assert found.columns.tolist() == ["1 images", "100 images"]
+    assert found.loc["a", "1 images"].tolist() == pytest.approx([1002, 1002])
+    assert found.loc["a", "100 images"].tolist() == pytest.approx([12, 12])
 
 
 def test_rates_of_a_run_are_those_of_its_files(tiny, store):

@@ -193,13 +193,17 @@ def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes
 
 
 def always_fewer(needed: pd.DataFrame, method: str, other: str) -> bool | None:
-    """Whether each seed of a method takes fewer bytes than each of another, at every error.
+    """Whether a method takes fewer bytes than another at every error that a seed of each gets to.
 
-    `needed` is a table of `bytes_at`. None, so that nothing is said, where they share no error.
+    `needed` is a table of `bytes_at`; each seed counts. None, so that nothing is said, where they
+    share no error.
     """
-    pairs = [(np.array(needed.loc[method, e]), np.array(needed.loc[other, e])) for e in needed]
-    shared = [(one, two) for one, two in pairs if np.isfinite([*one, *two]).all()]
-    return all(one.max() < two.min() for one, two in shared) if shared else None
+    shared = []
+    for error in needed:
+        one, two = (np.array(needed.loc[name, error]) for name in (method, other))
+        one, two = one[np.isfinite(one)], two[np.isfinite(two)]
+        shared += [one.max() < two.min()] if len(one) and len(two) else []
+    return all(shared) if shared else None
 
 
 def with_model(curves: pd.DataFrame, error: float, counts: Sequence[int]) -> pd.DataFrame:

@@ -13,13 +13,14 @@ from aecore import models
 from aecore.analysis.errors import principal_components
 from aecore.checks import InvalidValue
 from aecore.codec.prior import Prior
-from aecore.engine.pool import BATCH, in_threads
+from aecore.engine.pool import in_threads
 from aecore.runs import Run
 from aecore.spec import Spec
 from aecore.store.entries import Arrays
 
 WEIGHT_BITS, FRACTION_BITS = 14, 10  # after the point, of weights (at most) and of hidden units
 LARGEST = 2.0**13  # of a hidden unit
+BATCH = 64  # codes that a thread decodes at once: their doubles stay in its core's cache
 
 
 class Transform(Protocol):
@@ -84,7 +85,7 @@ class Autoencoder:
 
     def _part(self, codes: Tensor) -> Tensor:
         drawn = self.model.decode(rounded(codes), rounded)
-        return (drawn * 255).round().to(torch.uint8).contiguous()
+        return drawn.mul_(255).round_().to(torch.uint8).contiguous()
 
 
 def _exponent(values: np.ndarray) -> int:
@@ -95,7 +96,8 @@ def _exponent(values: np.ndarray) -> int:
 
 def rounded(h: Tensor) -> Tensor:
     """The nearest multiples of 2⁻¹⁰ within ±2¹³."""
-    return (h.clamp(-LARGEST, LARGEST) * 2**FRACTION_BITS).round() / 2**FRACTION_BITS
+    unit = 2.0**FRACTION_BITS
+    return h.clamp(-LARGEST, LARGEST).mul_(unit).round_().div_(unit)
 
 
 class PrincipalComponents:
