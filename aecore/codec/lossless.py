@@ -8,6 +8,7 @@ the same everywhere: one gray value that differs, and nothing after it can be re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self, Unpack
 
 import constriction
@@ -48,24 +49,27 @@ class Residuals:
     def encode(self, images: Tensor, drawn: Tensor) -> bytes:
         """The bytes of uint8 images (N, C, H, W) where `drawn`, of the same shape, is known."""
         encoder = constriction.stream.queue.RangeEncoder()
-        model = constriction.stream.model.Categorical(perfect=False)
         for pixels, classes in _pixels(_planes(images), _planes(drawn)):
-            encoder.encode(pixels.astype(np.int32), model, self._shares(classes))
+            for number, rows in _groups(classes):
+                encoder.encode(pixels[rows].astype(np.int32), self.models[number])
         return encoder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, data: bytes, drawn: Tensor) -> Tensor:
         """The images (N, C, H, W), uint8, of bytes that `encode` made with the same `drawn`."""
         decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype("u4"))
-        model = constriction.stream.model.Categorical(perfect=False)
         images = drawn.clone()
         planes = _planes(images)
         for place, (_, classes) in enumerate(_pixels(planes, _planes(drawn))):
-            pixels = decoder.decode(model, self._shares(classes))
-            planes[:, place // planes.shape[2], place % planes.shape[2]] = pixels
+            column = planes[:, place // planes.shape[2], place % planes.shape[2]]
+            for number, rows in _groups(classes):
+                column[rows] = decoder.decode(self.models[number], len(rows))
         return images
 
-    def _shares(self, classes: np.ndarray) -> np.ndarray:
-        return (self.frequencies[classes] / TOTAL).astype(np.float32)  # exact, like `Prior.models`
+    @cached_property
+    def models(self) -> list[constriction.stream.model.Categorical]:
+        """The frequencies of each class for `constriction`: exact as floats."""
+        shares = self.frequencies / TOTAL
+        return [constriction.stream.model.Categorical(share, perfect=False) for share in shares]
 
 
 def _planes(images: Tensor) -> np.ndarray:
@@ -82,6 +86,13 @@ def _pixels(planes: np.ndarray, drawn: np.ndarray) -> Iterator[tuple[np.ndarray,
         left, above = (np.searchsorted(KNOWN, values, side="right") for values in around)
         classes = (of_drawn[:, y, x] * (len(KNOWN) + 1) + left) * (len(KNOWN) + 1) + above
         yield planes[:, y, x].astype(np.int64), classes
+
+
+def _groups(classes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each class that there is, in order, and where: of (N,)."""
+    order = np.argsort(classes, kind="stable")
+    numbers, starts = np.unique(classes[order], return_index=True)
+    yield from zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
 
 
 def lossless_rates(runs: Sequence[Run], step: float, **where: Unpack[Where]) -> pd.DataFrame:
