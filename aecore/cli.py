@@ -146,11 +146,12 @@ def _compress(given: argparse.Namespace) -> None:
 
     dataset, dim, step = given.dataset or "mnist", given.dim, given.step
     if given.rate is not None:
-        if dim or step:
+        if (dim, step) != (None, None):
             raise InvalidValue("--rate chooses --dim and --step: give it or them")
         rates = coding.rates(dataset, coding.DIMS, coding.STEPS)
         dim, step = coding.chosen(rates, given.rate)
-    codec = coding.codec_of(dataset, dim or DIM, step or STEP)
+    dim, step = DIM if dim is None else dim, STEP if step is None else step
+    codec = coding.codec_of(dataset, dim, step)
     images = pictures.read(Path(given.images), codec.transform.image_shape[0])
     parts = files.compress(images, codec, Path(given.out), given.model_inside)
     model = "the model is in the store" if not parts.model else f"{parts.model:,} of the model"
@@ -169,8 +170,8 @@ def _decompress(given: argparse.Namespace) -> None:
 def _bits(given: argparse.Namespace) -> None:
     from aecore.codec import coding
 
-    dims = [given.dim] if given.dim else coding.DIMS
-    steps = [given.step] if given.step else coding.STEPS
+    dims = coding.DIMS if given.dim is None else [given.dim]
+    steps = coding.STEPS if given.step is None else [given.step]
     found = coding.rates(given.dataset or "mnist", dims, steps)
     shown = ["latent_dim", "step", "estimated", "bytes", "alone", "mse"]
     print(found[shown].to_string(index=False, float_format="{:.4g}".format))

@@ -386,6 +386,12 @@ def test_the_command_compresses_and_decompresses(tiny, tmp_path, monkeypatch, ca
     assert cli.main([*words, "--rate", "1.9"]) == 0
     assert cli.main([*words, "--rate", "0.001"]) == cli.BAD_INPUT
     assert cli.main([*words, "--rate", "2", "--dim", "2"]) == cli.BAD_INPUT
-    told = [line for line in capsys.readouterr().err.splitlines() if "images/s" not in line]
-    assert len(told) == 2
+    wrong = ["--dim 0", "--step 0", "--step nan", "--step 1e-9", "--rate 0"]
+    for option in wrong:
+        assert cli.main([*words, *option.split()]) == cli.BAD_INPUT
+    for option in wrong[:-1]:
+        assert cli.main(["bits", "--dataset", tiny, *option.split()]) == cli.BAD_INPUT
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line and "images/s" not in line]
+    assert len(told) == 2 + 5 + 4
     assert all(line.startswith("aecore: ") for line in told)

@@ -28,7 +28,11 @@ def codec_of(dataset: str, latent_dim: int, step: float) -> Codec:
 
 
 def rates(dataset: str, dims: Sequence[int], steps: Sequence[float]) -> pd.DataFrame:
-    """The table of `curves.autoencoder_rates` of one network for each of `dims`."""
+    """The table of `curves.autoencoder_rates` of one network for each of `dims`.
+
+    Raises `InvalidValue` for what is no dimension or step.
+    """
+    steps = [checks.real("step", step, above=0) for step in steps]
     return curves.autoencoder_rates(fit(sweep(RECIPE, dataset=dataset, latent_dim=dims)), steps)
 
 
