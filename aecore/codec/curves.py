@@ -163,7 +163,7 @@ def _hull(x: Sequence[float], y: Sequence[float]) -> list[int]:
 
 def compared(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One table of several, without the rows of runs that diverged."""
-    return pd.concat(parts, ignore_index=True).dropna(subset="mse")
+    return pd.concat([part for part in parts if len(part)], ignore_index=True).dropna(subset="mse")
 
 
 def decoded(runs: Runs, rates: pd.DataFrame, images: Tensor) -> dict[str, Tensor]:
