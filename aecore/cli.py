@@ -1,4 +1,4 @@
-"""The `aecore` command: data, run, claims, store, book."""
+"""The `aecore` command: data, run, claims, store, book; compress, decompress, bits."""
 
 import argparse
 import io
@@ -13,6 +13,7 @@ from typing import NoReturn
 from aecore import __version__
 from aecore.checks import InvalidValue
 
+DIM, STEP = 16, 1.0  # what images are compressed with unless it is said
 FAILED, BAD_INPUT, INTERRUPTED, HUNG_UP = 1, 2, 130, 141  # exit statuses
 
 
@@ -154,6 +155,42 @@ def _store_gc(given: argparse.Namespace) -> None:
     print(f"{total:,} bytes")
 
 
+def _compress(given: argparse.Namespace) -> None:
+    from aecore.codec import coding, files, pictures
+
+    dataset, dim, step = given.dataset or "mnist", given.dim, given.step
+    if given.rate is not None:
+        if (dim, step) != (None, None):
+            raise InvalidValue("--rate chooses --dim and --step: give it or them")
+        rates = coding.rates(dataset, coding.DIMS, coding.STEPS)
+        dim, step = coding.chosen(rates, given.rate)
+    dim, step = DIM if dim is None else dim, STEP if step is None else step
+    codec = coding.codec_of(dataset, dim, step)
+    images = pictures.read(Path(given.images), codec.transform.image_shape[0])
+    parts = files.compress(images, codec, Path(given.out), given.model_inside)
+    model = "the model is in the store" if not parts.model else f"{parts.model:,} of the model"
+    each = f"{len(images):,} images of {parts.codes / len(images):.2f} bytes"
+    print(f"{given.out}: {parts.total:,} bytes: {each}, {parts.header} of the header, {model}")
+
+
+def _decompress(given: argparse.Namespace) -> None:
+    from aecore.codec import files, pictures
+
+    images = files.decompress(Path(given.file))
+    pictures.write(images, Path(given.folder))
+    print(f"{given.folder}: {len(images):,} images")
+
+
+def _bits(given: argparse.Namespace) -> None:
+    from aecore.codec import coding
+
+    dims = coding.DIMS if given.dim is None else [given.dim]
+    steps = coding.STEPS if given.step is None else [given.step]
+    found = coding.rates(given.dataset or "mnist", dims, steps)
+    shown = ["latent_dim", "step", "estimated", "bytes", "alone", "mse"]
+    print(found[shown].to_string(index=False, float_format="{:.4g}".format))
+
+
 def _executed(root: Path, given: argparse.Namespace) -> Path:
     """The folder of the executed notebooks; raises `InvalidValue` if there are none."""
     from aecore.publish import batch, parameters
@@ -183,9 +220,18 @@ OPTIONS: dict[str, dict] = {
         "metavar": "NAME=VALUE",
         "help": "a notebook parameter, as in --set latent_dims=[1,2,4]",
     },
+    "images": {"metavar": "IMAGES", "help": "a folder of PNG or JPEG files, an .npz or .npy file"},
+    "out": {"metavar": "OUT.aec", "help": "the file to write"},
+    "file": {"metavar": "FILE.aec", "help": "a file that aecore compress wrote"},
+    "folder": {"metavar": "DIR", "help": "a new or empty folder for PNG files"},
+    "--dim": {"type": int, "metavar": "D", "help": "numbers in a code"},
+    "--step": {"type": float, "metavar": "S", "help": "numbers are rounded to multiples of it"},
+    "--rate": {"type": float, "metavar": "R", "help": "bytes an image, instead of D and S"},
+    "--model-inside": {"action": "store_true", "help": "so that the file can be read elsewhere"},
     "--json": {"action": "store_true", "help": "one JSON object a line"},
     "--dry-run": {"action": "store_true", "help": "only say what would go"},
 }
+CODING, INSIDE = "--dataset --dim --step", "--model-inside"
 COMMANDS = {
     "data": (_data, "fetch and verify a data set, and say from where", "--dataset"),
     "run": (_run, "execute notebooks", "names --profile --dataset --kernel --set"),
@@ -193,12 +239,21 @@ COMMANDS = {
     "store ls": (_store_ls, "list every entry", "--json"),
     "store verify": (_store_verify, "read everything; exit 1 if something is damaged", ""),
     "store gc": (_store_gc, "remove what nobody will read again, no results", "--dry-run"),
+    "compress": (
+        _compress,
+        "code images into a file",
+        f"images out {CODING} --rate --model-inside",
+    ),
+    "decompress": (_decompress, "make images of such a file again", "file folder"),
+    "bits": (_bits, "bytes and error of test images by latent dimension and step", CODING),
     "book": (_book, "make the HTML book of the executed notebooks", "--profile --dataset"),
 }
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="aecore", description="Run the notebooks and make the book.")
+    parser = _Parser(
+        prog="aecore", description="Run the notebooks, make the book, compress images."
+    )
     parser.add_argument("--version", action="version", version=f"aecore {__version__}")
     groups = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
     store = groups[""].add_parser("store", help="look after what was computed")

@@ -39,13 +39,19 @@ def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
     return torch.stack([error, divergence])
 
 
+def rate_distortion(output: tuple[Tensor, Tensor], images: Tensor) -> Tensor:
+    """Mean squared error, and bits an image (2,); `output` is the reconstruction and bits (N,)."""
+    reconstruction, bits = output
+    return torch.stack([F.mse_loss(reconstruction, images), bits.mean()])
+
+
 def root_mse(output: Tensor, target: Tensor) -> Tensor:
     """The root of the mean squared error over a batch: (), of images (N, …)."""
     return F.mse_loss(output, target).sqrt()
 
 
 LOSSES = {"mse": F.mse_loss, "root_mse": root_mse, "l1": F.l1_loss, "elbo": elbo,
-          "cross_entropy": F.cross_entropy}  # fmt: skip
+          "rate_distortion": rate_distortion, "cross_entropy": F.cross_entropy}  # fmt: skip
 ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": keep}
 
 
@@ -143,6 +149,63 @@ class BetaVAE(VariationalAutoencoder):
         """Squared error and weighted divergence (2,)."""
         error, divergence = super().loss(output, target)
         return torch.stack([error, self.spec.beta * divergence])
+
+
+class LogisticMixture(nn.Module):
+    """A density for each dimension of a code: several logistic ones, weighted."""
+
+    def __init__(self, d: int, parts: int = 3) -> None:
+        super().__init__()
+        values = [nn.Parameter(torch.empty(d, parts)) for _ in range(3)]
+        self.means, self.log_scales, self.logits = values
+
+    def reset_parameters(self) -> None:
+        """Begin as one narrow, one wide and one wider part around 0, alike in every dimension."""
+        with torch.no_grad():
+            self.means.zero_()
+            self.logits.zero_()
+            self.log_scales.copy_(torch.arange(self.log_scales.shape[1]).expand_as(self.logits))
+
+    def bits(self, z: Tensor) -> Tensor:
+        """-log₂ of the probability of [z - ½, z + ½], summed over the code: (N,) of z (N, d)."""
+        away = (z[..., None] - self.means).abs()  # (N, d, parts); the parts are symmetric
+        scales = self.log_scales.exp()
+        # Both ends on the falling side, where a difference of sigmoids keeps its digits.
+        inside = torch.sigmoid((0.5 - away) / scales) - torch.sigmoid((-0.5 - away) / scales)
+        probability = (inside * self.logits.softmax(-1)).sum(-1)
+        return -(probability + 1e-9).log2().sum(-1)  # a floor, as Ballé et al. 2018 have one
+
+
+class RateAutoencoder(ConvAutoencoder):
+    """The convolutional autoencoder that pays `rate_weight` for every bit of its rounded code.
+
+    Trained as in Ballé et al. 2017 and Theis et al. 2017: in training uniform noise of the width of
+    the rounding, `code_step`, stands in for it, and the bits are those of a density that is learned
+    along with the rest.
+    """
+
+    def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
+        super().__init__(spec, image_shape)
+        self.density = LogisticMixture(spec.latent_dim)
+
+    def forward(
+        self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Reconstructions of `x` and the bits (N,) of their codes.
+
+        With a generator the code in steps is z + u, u ~ U(-½, ½); without it is z, rounded.
+        """
+        z, step = self.encode(x, drop) / self.spec.code_step, self.spec.code_step
+        if generator is None:
+            z = z.round()
+        else:
+            z = z + torch.empty_like(z).uniform_(-0.5, 0.5, generator=generator)
+        return self.decode(z * step, drop), self.density.bits(z)
+
+    def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        """Mean squared error and weighted bits (2,)."""
+        error, bits = super().loss(output, target)
+        return torch.stack([error, self.spec.rate_weight * bits])
 
 
 class DenseAutoencoder(Network):
@@ -278,14 +341,18 @@ class Family:
 
 
 DENSE = ("widths", "centered", "tied", "activation", "code_activation", "output_activation")
+# fmt: off
 FAMILIES = {
     "conv": Family(ConvAutoencoder, "autoencoder", stacks=True, live=True),
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
     "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
     "beta_vae": Family(BetaVAE, "β-VAE", losses=("elbo",), fields=("beta",), live=True),
+    "rate": Family(RateAutoencoder, "autoencoder trained for rate", ("rate_distortion",),
+                   fields=("rate_weight", "code_step"), live=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
     "classifier": Family(Classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
 }
+# fmt: on
 
 
 def _paddings(image_shape: Shape) -> tuple[int, int, int]:
@@ -357,7 +424,8 @@ def build(
     Weights and biases ~ U(-b, b), drawn on the CPU from the spec's seed, so that they are the same
     on every device. `uniform`: b = 1/√(fan-in), PyTorch's own default (He et al. 2015 with a = √5).
     `glorot`: b = √(6 / (fan-in + fan-out)) (Glorot & Bengio 2010, Eq. 16), of n biases √(3 / n).
-    Normalizing layers begin as the identity. Raises `InvalidValue` for a layer of another kind.
+    Normalizing layers begin as the identity, densities as their class says. Raises `InvalidValue`
+    for a layer of another kind.
     """
     model = blank(spec, image_shape, classes).to_empty(device="cpu")
     generator, drawn = randomness.generator(spec.seed, "weights"), set()
@@ -367,7 +435,7 @@ def build(
                 for weights in layer.parameters():
                     bound = _bound(layer, weights, spec.initial_weights)
                     weights.uniform_(-bound, bound, generator=generator)
-            elif isinstance(layer, nn.modules.batchnorm._NormBase):
+            elif isinstance(layer, nn.modules.batchnorm._NormBase | LogisticMixture):
                 layer.reset_parameters()
             else:
                 continue

@@ -60,6 +60,8 @@ class Spec:
     initial_weights: str = field("uniform", choice, INITIAL_WEIGHTS)  # as `models.build` draws them
     latent_dim: int = field(4, count)
     beta: float = field(1.0, real, above=0)  # weight of a variational code's divergence
+    rate_weight: float = field(1e-4, real, 0)  # mean squared error that a bit of the code must save
+    code_step: float = field(0.2, real, above=0)  # codes are rounded to multiples of it
     frozen: Self | None = None  # classifier: only its head is trained, on the codes of this run
     # How it is trained.
     loss: str = field("mse", text)

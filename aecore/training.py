@@ -23,6 +23,7 @@ OPTIMIZERS = {
     "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9}),  # as in TensorFlow and Hinton's lecture
     "sgd": (torch.optim.SGD, {}),
 }
+SECOND = {"elbo": "kl", "rate_distortion": "rate"}  # term of a loss that has two
 
 Arrays = dict[str, np.ndarray]
 
@@ -119,7 +120,9 @@ class Training:
 
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
         """Append an epoch's losses to `history`, and keep its weights if they are the best."""
-        losses = _losses("train", train_loss) | _losses("validation", validation_loss)
+        second = SECOND.get(self.spec.loss, "")
+        losses = _losses("train", train_loss, second)
+        losses |= _losses("validation", validation_loss, second)
         self.history.append({"epoch": len(self.history) + 1, **losses})
         if self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -185,9 +188,9 @@ def learning_rate(spec: Spec, step: int, steps_per_epoch: int) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
 
-def _losses(part: str, loss: Tensor | None) -> dict[str, float | None]:
-    """A loss as entries of the history: none, () or, of the ELBO, the two terms (2,)."""
+def _losses(part: str, loss: Tensor | None, second: str) -> dict[str, float | None]:
+    """A loss as entries of the history: none, () or two terms (2,), and what the `second` is."""
     terms = {"loss": math.nan if loss is None else float(loss.sum())}
     if loss is not None and loss.dim():
-        terms["kl"] = float(loss[1])
+        terms[second] = float(loss[1])
     return {f"{part}_{name}": t if math.isfinite(t) else None for name, t in terms.items()}

@@ -8,14 +8,15 @@ import pytest
 from command import CHECKOUT
 
 PACKAGE = CHECKOUT / "aecore"
-ROOMS = ("fast", "store", "engine", "analysis", "search", "page", "publish")
+ROOMS = ("fast", "store", "engine", "analysis", "codec", "search", "page", "publish")
 TEXTBOOK = ["spec", "checks", "randomness", "data", "corruption", "models", "training", "runs"]
-OUTER = {f"aecore.{room}" for room in ("page", "publish", "analysis", "search")}
+OUTER = {f"aecore.{room}" for room in ("page", "publish", "analysis", "codec", "search")}
 NEVER = {
-    "page": {"aecore.analysis", "aecore.search", "aecore.engine"},
-    "analysis": {"aecore.page", "aecore.search", "aecore.publish"},
-    "search": {"aecore.page", "aecore.publish", "aecore.analysis"},
-    "publish": {"aecore.analysis", "aecore.search"},
+    "page": {"aecore.analysis", "aecore.codec", "aecore.search", "aecore.engine"},
+    "analysis": {"aecore.page", "aecore.codec", "aecore.search", "aecore.publish"},
+    "codec": {"aecore.page", "aecore.search", "aecore.publish"},
+    "search": {"aecore.page", "aecore.publish", "aecore.analysis", "aecore.codec"},
+    "publish": {"aecore.analysis", "aecore.codec", "aecore.search"},
     "engine": {"aecore.runs", *OUTER},
     "store": {"torch", "aecore.engine", "aecore.runs", *OUTER},
     "fast": {f"aecore.{name}" for name in (*ROOMS, *TEXTBOOK, "cli") if name != "randomness"},

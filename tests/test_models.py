@@ -1,12 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import logistic
 from torch import nn
 
 from aecore.checks import InvalidValue
 from aecore.fast.dropout import Dropout
-from aecore.models import FAMILIES, build, takers
+from aecore.models import FAMILIES, LogisticMixture, build, takers
 from aecore.spec import Spec
 
 
@@ -185,6 +187,40 @@ def test_variational_code_is_drawn_around_the_mean():
     torch.testing.assert_close(model.encode(x[:1]), again)
     of_mean = {id(p) for p in model.encoder[-2:].parameters()}
     assert not of_mean & {id(p) for p in model.variance.parameters()}
+
+
+def test_bits_are_those_of_the_mixture_s_probability_of_the_rounded_code():
+    """Against SciPy's logistic distribution; of all whole numbers together the probability is 1."""
+    density = LogisticMixture(2)
+    for values in density.parameters():
+        nn.init.normal_(values, generator=torch.Generator().manual_seed(values.numel()))
+    means, scales, weights = density.means, density.log_scales.exp(), density.logits.softmax(1)
+    k = torch.arange(-200, 201)
+    theirs = np.zeros((2, len(k)))
+    for mean, scale, weight in zip(*(v.detach().T for v in (means, scales, weights)), strict=True):
+        of = logistic(mean[:, None], scale[:, None])
+        theirs += weight[:, None].numpy() * (of.cdf(k + 0.5) - of.cdf(k - 0.5))
+    pairs = torch.cartesian_prod(k[150:251], k[150:251]).float()
+    ours = (-density.bits(pairs)).exp2().reshape(101, 101).detach()
+    np.testing.assert_allclose(ours, np.outer(*theirs[:, 150:251]), rtol=1e-3, atol=1e-8)
+    assert theirs.sum(1) == pytest.approx(1)
+
+
+def test_rate_is_of_a_noisy_code_in_training_and_of_a_rounded_one_in_use():
+    spec = Spec(architecture="rate", loss="rate_distortion", latent_dim=3, rate_weight=0.5)
+    spec = spec.replace(code_step=0.25)
+    model, drawn = build(spec, (1, 28, 28)), []
+    x = torch.rand(1, 1, 28, 28).expand(2000, -1, -1, -1).contiguous()
+    model.decode = lambda z, drop: drawn.append(z) or x[: len(z)]
+    z = model.encode(x)
+    model(x, generator=torch.Generator().manual_seed(0))
+    noise = (drawn[0] - z) / 0.25
+    assert -0.501 < noise.min() < -0.49
+    assert 0.49 < noise.max() < 0.501
+    reconstruction, bits = model(x)
+    assert torch.equal(drawn[1], (4 * z).round() / 4)
+    terms = model.loss((reconstruction, bits), x + 1)
+    torch.testing.assert_close(terms, torch.stack([torch.tensor(1.0), 0.5 * bits.mean()]))
 
 
 def test_classifier_is_the_encoder_with_a_head():

@@ -143,6 +143,8 @@ def test_defaults_are_part_of_every_key():
         "initial_weights": "uniform",
         "latent_dim": 4,
         "beta": 1.0,
+        "rate_weight": 1e-4,
+        "code_step": 0.2,
         "frozen": None,
         "loss": "mse",
         "optimizer": "adam",

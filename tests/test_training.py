@@ -172,6 +172,7 @@ def test_the_elbo_is_its_closed_form():
 FAMILIES = {
     "dense": {"architecture": "dense", "widths": (20, 8), "activation": "sigmoid"},
     "vae": {"architecture": "vae", "loss": "elbo"},
+    "rate": {"architecture": "rate", "loss": "rate_distortion"},
     "residual": {"architecture": "residual", "channels": (4, 6, 8)},
     "classifier": {"architecture": "classifier", "loss": "cross_entropy"},
 }
@@ -187,6 +188,7 @@ def test_every_family_learns_and_goes_on_after_a_restore(tiny, family):
     losses = [row["train_loss"] for row in whole.history]
     assert losses[-1] < losses[0]
     assert ("train_kl" in whole.history[0]) == (family == "vae")
+    assert ("train_rate" in whole.history[0]) == (family == "rate")
     with reproducible():
         first, second = Training(spec, load(tiny)), Training(spec, load(tiny))
         first.epoch()

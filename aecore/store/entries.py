@@ -131,8 +131,7 @@ class Store:
 
     def write_checkpoint(self, key: str, document: dict[str, Any], arrays: Arrays) -> None:
         """Replace the checkpoint of a run; raises `StoreError` like `write`."""
-        header = _signed("checkpoint", key, document, arrays).decode()
-        content = save(_sorted(arrays), metadata={"entry": header})
+        content = pack("checkpoint", key, document, arrays)
         path = self._checkpoint(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,8 +233,6 @@ def _folder(root: Path, kind: str, key: str) -> Path:
 def read_entry(folder: Path, kind: str) -> Entry:
     """The entry in a folder; raises `OSError`, or one of `DAMAGE`."""
     content = json.loads((folder / f"{kind}.json").read_bytes())
-    if not isinstance(content, dict) or not isinstance(content.get("document"), dict):
-        raise ValueError(f"{kind}.json is not an entry")
     try:
         arrays = load((folder / "weights.safetensors").read_bytes())
     except FileNotFoundError:
@@ -245,16 +242,33 @@ def read_entry(folder: Path, kind: str) -> Entry:
 
 def read_checkpoint(path: Path) -> Entry:
     """The checkpoint in a file; raises `OSError`, or one of `DAMAGE`."""
-    content = path.read_bytes()
+    return unpack(path.read_bytes(), "checkpoint", path.stem)
+
+
+def pack(kind: str, key: str, document: dict[str, Any], arrays: Arrays) -> bytes:
+    """An entry as the bytes of a single safetensors file."""
+    header = _signed(kind, key, document, arrays).decode()
+    return save(_sorted(arrays), metadata={"entry": header})
+
+
+def unpack(content: bytes, kind: str, key: str) -> Entry:
+    """The entry that `pack` made these bytes of; raises one of `DAMAGE` for any others."""
     # The safetensors format: 8 bytes of header length, the header as JSON, the arrays.
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     signed = json.loads(header["__metadata__"]["entry"])
-    return _checked(signed, load(content), "checkpoint", path.stem)
+    return _checked(signed, load(content), kind, key)
 
 
-def _checked(content: dict[str, Any], arrays: Arrays, kind: str, key: str) -> Entry:
+def signature(document: dict[str, Any], arrays: Arrays) -> str:
+    """SHA-256 of all that an entry holds."""
+    return arrays_digest(arrays, _json(document))
+
+
+def _checked(content: Any, arrays: Arrays, kind: str, key: str) -> Entry:
     """The entry that `content` is; raises `ValueError` if it is torn, or not that of its name."""
+    if not isinstance(content, dict) or not isinstance(content.get("document"), dict):
+        raise ValueError("it is not an entry")
     document = content["document"]
     # The first versions signed the document alone: of theirs what it says must give the key.
     signed = {k: v for k, v in content.items() if k != "digest"} if "key" in content else document
