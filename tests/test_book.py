@@ -185,6 +185,7 @@ def test_every_experiment_of_the_reports_was_run_and_has_its_row(built_book, vis
     told = [row.split()[0] for row in rows if row.split()[0] in EXPERIMENTS]
     assert told == list(EXPERIMENTS)
     assert not [row for row in rows if "not run" in row]
+    assert sum("in the published edition: ✓ reproduced" in row for row in rows) >= 1
 
 
 def test_first_page_is_the_introduction(built_book, visit):

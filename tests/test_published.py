@@ -1,9 +1,10 @@
 """The published runs: what is in `results/` is whole, small, and all that the paper book needs."""
 
+import json
 from pathlib import Path
 
 from aecore.data import load
-from aecore.page.claims import CLAIM
+from aecore.page.claims import CLAIM, REPLICATION
 from aecore.publish import batch, fill
 from aecore.store.entries import Store
 from aecore.store.paths import home
@@ -40,6 +41,9 @@ def test_paper_book_trains_nothing_and_its_claims_hold(tmp_path, monkeypatch, ca
     with capsys.disabled():
         print(f"\npaper: {sum(outcome.seconds for outcome in outcomes):.0f} s", end=" ")
     pages = fill.finished(tmp_path / "paper", fill.sections(ROOT))
+    records = [r for page in pages.values() for r in fill.of_kind(page, REPLICATION)]
+    published = json.loads((ROOT / "book" / "templates" / "verdicts.json").read_text())
+    assert {record["experiment"]: record["verdict"] for record in records} == published
     claims = [claim for page in pages.values() for claim in fill.of_kind(page, CLAIM)]
     assert len(claims) > 30
     ours = {claim["name"]: claim["holds"] for claim in claims if not claim["report"]}

@@ -15,6 +15,7 @@ from aecore.spec import Spec
 LEAST = 5  # seeds of an experiment; with fewer nothing is said of a figure
 NOT_YET = "its own recipe has still to be run: repeat=true trains it"
 TOLERANCE = 0.15  # of a reported figure, unless two standard deviations are more
+SCATTER = 0.25  # of a reported figure: a larger standard deviation would let nearly anything pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,14 @@ class Experiment:
     millions: float = 0  # of images that its trainings saw
 
     def verdict(self, name: str, values: Iterable[float]) -> str | None:
-        """What our `values` of a figure, one a seed, say of it; None from fewer than `LEAST`.
+        """What our `values` of a figure, one a seed, say of it.
 
+        None from fewer than `LEAST`, or where their standard deviation is more than `SCATTER`. Else
         "reproduced" within `TOLERANCE` or two standard deviations, whichever is more; beyond that
         "better" on the good side, else "not reproduced", as with a value that is not finite.
         """
         values, reported = np.asarray(list(values), dtype=float), self.figures[name]
-        if len(values) < LEAST:
+        if len(values) < LEAST or values.std(ddof=1) > SCATTER * abs(reported):
             return None
         off = values.mean() - reported
         if abs(off) <= max(TOLERANCE * abs(reported), 2 * values.std(ddof=1)):

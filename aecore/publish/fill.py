@@ -124,6 +124,7 @@ class Edition:
         if missed:
             parts += ["## What did not reproduce", self._table("missed", rows=missed)]
         values = {"experiments": EXPERIMENTS, "ours": ours, "pages": self.pages}
+        values["published"] = {} if self.profile_name == "paper" else self._published_verdicts()
         for letter, report in REPORTS.items():
             table = self._table("scoreboard", letter=letter, verdicts=VERDICTS, **values)
             parts += [f"## {letter}. {report}", table]
@@ -209,6 +210,11 @@ class Edition:
         places = [self.root / here, self.root / published]
         there = next((place for place in places if place.exists()), None)
         return None if there is None else json.loads(there.read_text(encoding="utf-8"))
+
+    def _published_verdicts(self) -> dict[str, str | None]:
+        """What the paper edition says of every experiment."""
+        file = self.root / "book" / "templates" / "verdicts.json"
+        return json.loads(file.read_text(encoding="utf-8"))
 
     def _not_run(self, section: str) -> str:
         command = f"aecore run {section}".strip()
