@@ -50,7 +50,7 @@ def refused(project: Path, *words: str, **environment: str) -> str:
         (["data", "--dataset", "cifar10"], ["'cifar10'", "mnist, fashion_mnist"]),
         (["run", "--set", "latent_dimension=4"], ["'latent_dimension'", "latent_dim,"]),
         (["run", "surface", "--set", "trials=4"], ["surface", "'trials'", "samples"]),
-        (["run", "--set", "latent_dim=0"], ["search: latent_dim=0", "at least 1"]),
+        (["run", "--set", "latent_dim=0"], ["autoencoder: latent_dim=0", "at least 1"]),
         (["run", "tradeoff", "--set", "noise_levels=[0, -0.1]"], ["noise_levels[1]=-0.1"]),
         (["run", "--set", "occlusion_levels=[1.5]"], ["occlusion_levels[0]=1.5", "at most 1"]),
         (["run", "--set", "learning_rate=nan"], ["learning_rate='nan'", "finite"]),
@@ -152,7 +152,7 @@ def test_data_says_which_classes_there_are_and_what_was_done(capsys, tmp_path):
         "pixels: 0 … 255",
         "3 classes (training + test): a (3 + 3), b (3 + 3), c (3 + 3)",
         "done: 0 and 1 became 0 and 255",
-        "networks for them: conv, dense, vae, beta_vae, residual, classifier",
+        "networks for them: conv, dense, vae, beta_vae, rate, residual, classifier",
     ):
         assert line in said.splitlines()
 
