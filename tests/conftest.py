@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from aecore.store.entries import Store
 from aecore.store.sources import fetch
@@ -30,15 +31,30 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_sessionstart(session):
+    """Forget the outcomes of earlier runs if this one is of all tests."""
+    worker = hasattr(session.config, "workerinput")
+    if not worker and session.config.args == session.config.getini("testpaths"):
+        FAULTS.unlink(missing_ok=True)
+
+
 def pytest_sessionfinish(session):
-    """Write the outcomes of this run, over those of earlier ones if it is of some tests only."""
+    """Write the outcomes of this run, or of this worker's part of it, over those before."""
     if found := session.config.stash.get(OUTCOMES, {}):
         for row in found.values():  # without a trial nothing was kept, and nothing broken
             row["kept"] = row["kept"] if row["trials"] else None
-        whole = session.config.args == session.config.getini("testpaths")
-        before = {} if whole or not FAULTS.exists() else json.loads(FAULTS.read_text())
         FAULTS.parent.mkdir(exist_ok=True)
-        FAULTS.write_text(json.dumps(before | found, indent=1))
+        with FileLock(FAULTS.with_suffix(".lock")):
+            before = json.loads(FAULTS.read_text()) if FAULTS.exists() else {}
+            FAULTS.write_text(json.dumps(before | found, indent=1))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have measured."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(value)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -118,11 +118,9 @@ def visit(browser):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, capsys):
+def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, record_property):
     path = built_book / f"{name}.html"
     weight = path.stat().st_size
-    with capsys.disabled():
-        print(f"\n{name}: {weight / 1e3:.0f} kB", end=" ")
     assert weight < MAX_WEIGHT
 
     page, wrong = visit(path, viewport={"width": 1280, "height": 900})
@@ -131,9 +129,9 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, cap
         figure.and_(page.locator("[data-ready], [data-drawn]")).wait_for(timeout=20_000)
     assert page.locator(".aecore-plot").count() == page.locator(".aecore-plot:has(svg)").count()
     loaded = sum(file.stat().st_size for file in page.asked)
-    with capsys.disabled():
-        tasks = page.evaluate("tasks")
-        print(f"loads {loaded / 1e6:.2f} MB, longest task {max(tasks, default=0):.0f} ms", end=" ")
+    task = max(page.evaluate("tasks"), default=0)
+    said = f"{weight / 1e3:.0f} kB, loads {loaded / 1e6:.2f} MB, longest task {task:.0f} ms"
+    record_property("measured", f"{name}: {said}")
     assert loaded < MAX_LOADED
     assert "plotly.min.js" not in [file.name for file in page.asked]
     wide = "(box) => box.scrollWidth > box.clientWidth && box.getAttribute('aria-label')"
