@@ -224,6 +224,8 @@ def _lighten(pages: Path) -> None:
         page = re.sub(r"<script[^>]*/fontawesome\.js[^>]*></script>", "", path.read_text("utf-8"))
         # A browser shows a notebook as text, unless the link says that it is a file to keep.
         page = re.sub(r'(<a href="[^"]*/_sources/[^"]*") target="_blank"', r"\1 download", page)
+        # docutils calls them a list of things that have a role of their own.
+        page = page.replace('role="list" class="citation-list"', 'class="citation-list"')
         path.write_text(page, encoding="utf-8")
     (pages / ".nojekyll").touch()  # GitHub leaves out folders that begin with _ otherwise
 

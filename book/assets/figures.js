@@ -4,7 +4,7 @@
 (function () {
   "use strict";
   const aecore = (window.aecore = window.aecore || {});
-  const library = new URL("plotly.min.js", document.currentScript.src).href;
+  const here = document.currentScript.src; // known only now
   const MOST_AWAKE = 3; // each has up to three of the WebGL contexts that browsers keep, and many nodes
   const awake = new Map(); // figures that plotly drew, the oldest first, and what watches their size
   let loading = null;
@@ -29,7 +29,7 @@
       const script = element("script", "", document.head);
       script.onload = loaded;
       script.onerror = failed;
-      script.src = library;
+      script.src = new URL("plotly.min.js", here).href;
     });
     return loading;
   }
