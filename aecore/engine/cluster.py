@@ -62,12 +62,12 @@ class Cluster(Executor):
         """One job: stacks of several specs go to the workers with a GPU, if there are any."""
         several = bool(args) and isinstance(args[0], list) and len(args[0]) > 1
         others = [name for name in self.workers if name not in self.gpus]
+        wish = {}
         # Without a choice there is no wish: once all workers that it was wished for are lost, Dask
         # gives a job to none that comes later.
-        wanted = (self.gpus if several else others) if self.gpus else []
-        executor = self.client.get_executor(
-            pure=False, workers=wanted or None, allow_other_workers=not several
-        )
+        if wanted := self.gpus and (self.gpus if several else others):
+            wish = {"workers": wanted, "allow_other_workers": not several}
+        executor = self.client.get_executor(pure=False, **wish)
         return executor.submit(_job, self.here, self.datasets, function, *args, **kwargs)
 
     def close(self) -> None:
