@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command import CHECKOUT
 
-from aecore.store import upkeep
+from aecore.store import entries, upkeep
 from aecore.store.entries import Store, StoreError, digest
 
 KEY = "ab" * 32
@@ -98,6 +98,17 @@ def test_damaged_checkpoint_is_moved_aside(store):
         with pytest.warns(UserWarning, match="damaged"):
             assert store.read_checkpoint(KEY) is None
         assert not path.exists()
+
+
+def test_an_entry_that_comes_while_it_is_looked_for_is_no_damage(store, monkeypatch):
+    def looked_too_early(folder, kind):
+        monkeypatch.undo()
+        Store(store.root, layers=()).write("run", KEY, DOCUMENT, ARRAYS)
+        raise FileNotFoundError(2, "No such file", str(folder / "run.json"))
+
+    monkeypatch.setattr(entries, "read_entry", looked_too_early)
+    assert store.read("run", KEY) is None
+    assert not (store.root / "damaged").exists()
 
 
 def test_an_edited_document_is_damage(store):

@@ -60,11 +60,11 @@ class Store:
         for root in (self.root, *self.layers):
             folder = _folder(root, kind, key)
             try:
+                if not folder.is_dir():
+                    continue
                 return read_entry(folder, kind)
-            except NotADirectoryError:
-                continue
             except FileNotFoundError as error:
-                if not folder.exists():
+                if not folder.exists():  # it was moved aside just now
                     continue
                 problem = f"{Path(error.filename).name} is missing"
             except DAMAGE as error:
