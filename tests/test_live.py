@@ -39,7 +39,7 @@ def opened(browser, shown, tmp_path):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         body = "".join(bundle["text/html"] for bundle in shown)
         scripts = "".join(f"<script>{(ASSETS / f'{name}.js').read_text('utf-8')}</script>"
-                          for name in ("network", "live"))  # fmt: skip
+                          for name in ("network", "parts", "live"))  # fmt: skip
         style = f"<style>{(ASSETS / 'style.css').read_text('utf-8')}</style>"
         (tmp_path / "page.html").write_text(PAGE.format(style + body + scripts), encoding="utf-8")
         page.goto((tmp_path / "page.html").as_uri())

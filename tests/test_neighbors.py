@@ -32,7 +32,7 @@ from aecore.runs import fit
 from aecore.spec import Spec
 
 ASSETS = Path(__file__).parent.parent / "book" / "assets"
-SCRIPT, STYLE = ASSETS / "figures.js", ASSETS / "style.css"
+SCRIPTS, STYLE = (ASSETS / "parts.js", ASSETS / "live.js"), ASSETS / "style.css"
 
 PLAIN = {"L1": "manhattan", "L2": "euclidean"}
 FAISS = {"L1": faiss.METRIC_L1, "L2": faiss.METRIC_L2}
@@ -259,7 +259,8 @@ def test_a_picked_image_shows_its_neighbors_before_and_after(shown):
         page = browser.new_page(viewport={"width": 900, "height": 700})
         errors = []
         page.on("pageerror", lambda error: errors.append(error))
-        page.set_content(f"<style>{STYLE.read_text()}</style><script>{SCRIPT.read_text()}</script>")
+        scripts = "".join(f"<script>{path.read_text()}</script>" for path in SCRIPTS)
+        page.set_content(f"<style>{STYLE.read_text()}</style>{scripts}")
         page.evaluate(
             "html => { document.body.innerHTML = html;"
             " document.dispatchEvent(new Event('DOMContentLoaded')); }",

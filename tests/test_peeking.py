@@ -51,7 +51,7 @@ def page_file(request, tmp_path, shown):
     figure = maps.projections(panels, np.arange(12) % 3)
     show(figure, "caption", alt="alt", sheet=sheet)
     body = "".join(bundle["text/html"] for bundle in shown)
-    scripts = [PLOTLY, ASSETS / "network.js", ASSETS / "figures.js"]
+    scripts = [PLOTLY, ASSETS / "network.js", ASSETS / "parts.js", ASSETS / "figures.js"]
     tags = "".join(f'<script src="{path.as_uri()}"></script>' for path in scripts)
     style = f'<link rel="stylesheet" href="{(ASSETS / "style.css").as_uri()}">'
     path = tmp_path / "page.html"

@@ -12,6 +12,8 @@ from aecore.page.show import caption_of, escape, put, script
 from aecore.page.still import picture
 from aecore.page.style import COLORS
 
+PLAY = ("draw", "sizes", "walk", "damage", "film")  # those of one look
+
 
 def image_sheet(images: Any) -> str:
     """Gives the page images (N, C, H, W) in [0, 1], once for all its figures; returns their name.
@@ -106,7 +108,7 @@ def draw(
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"denoiser": "denoiser" in networks["networks"], "sizes": _sizes(networks)}
     scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
-    _put_page("draw", "A square to draw on", scripts, name)
+    _put_live("draw", "A square to draw on", scripts, name)
     caption_of(caption, runs)
 
 
@@ -125,7 +127,7 @@ def sizes(
     lines = {name: sorted(of.items()) for name, of in errors.items()}
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"errors": lines, "sizes": _sizes(networks)}
-    _put_page("sizes", "A slider over the sizes of the code", script("aecore-data", data))
+    _put_live("sizes", "A slider over the sizes of the code", script("aecore-data", data))
     caption_of(caption, runs)
 
 
@@ -157,9 +159,9 @@ def walk(
         }
         for name, plane in planes.items()
     ]
-    data = {"planes": shown, "sheet": _sheet(images), "shape": list(images.shape[1:])}
+    data = {"planes": shown, "examples": _sheet(images), "shape": list(images.shape[1:])}
     data |= {"colors": COLORS, "labels": [int(label) for label in labels]}
-    _put_page("walk", "A plane to walk in", script("aecore-data", data))
+    _put_live("walk", "A plane to walk in", script("aecore-data", data))
     caption_of(caption, runs)
 
 
@@ -183,7 +185,7 @@ def damage(
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"kinds": list(networks["networks"]), "curves": lines}
     scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
-    _put_page("damage", "An image to damage", scripts)
+    _put_live("damage", "An image to damage", scripts)
     caption_of(caption, runs)
 
 
@@ -204,32 +206,26 @@ def film(
     images = np.concatenate([np.asarray(originals)[None], np.asarray(frames)])
     codes = np.asarray(codes, dtype=np.float32)
     box = float(np.abs(codes).max())
-    bytes = np.round(codes / box * 127).astype(np.int8).tobytes()
+    places = np.round(codes / box * 127).astype(np.int8).tobytes()
     data = {
-        "sheet": _sheet(images.reshape(-1, *images.shape[2:]), "WEBP", quality=80),
+        "examples": _sheet(images.reshape(-1, *images.shape[2:]), "WEBP", quality=80),
         "shape": list(images.shape[2:]),
         "count": images.shape[1],
-        "codes": base64.b64encode(bytes).decode(),
+        "codes": base64.b64encode(places).decode(),
         "box": box,
         "labels": [int(label) for label in labels],
         "colors": COLORS,
         "losses": {name: list(enumerate(values)) for name, values in losses.items()},
     }
-    _put_page("film", "A film of the training", script("aecore-data", data))
+    _put_live("film", "A film of the training", script("aecore-data", data))
     caption_of(caption, runs)
 
 
-def _put_page(kind: str, what: str, scripts: str, name: str | None = None) -> None:
+def _put_live(kind: str, what: str, scripts: str, name: str | None = None) -> None:
     """Displays what `book/assets/live.js` brings to life."""
     named = f' data-name="{escape(name)}"' if name else ""
     note = f"{what} is live in the book."
     static = f'<p class="aecore-static">{note}</p>'
-    markup = f'<figure class="aecore-play aecore-{kind}" data-live="{kind}"{named}>'
+    look = "aecore-play " if kind in PLAY else ""
+    markup = f'<figure class="{look}aecore-{kind}" data-live="{kind}"{named}>'
     put(f"{markup}{static}{scripts}</figure>", note)
-
-
-def _put_live(kind: str, what: str, scripts: str) -> None:
-    note = f"{what} is live in the book."
-    put(
-        f'<figure class="aecore-{kind}"><p class="aecore-static">{note}</p>{scripts}</figure>', note
-    )

@@ -66,7 +66,7 @@ def setup(app: Any) -> dict[str, bool]:
 
     def add_scripts(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
         if '<figure class="aecore-' in context.get("body", ""):
-            for script in ("network.js", "live.js", "figures.js"):
+            for script in ("network.js", "parts.js", "live.js", "figures.js"):
                 app.add_js_file(script, loading_method="defer")
 
     def formula(display: str) -> tuple[Any, None]:

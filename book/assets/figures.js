@@ -3,7 +3,7 @@
 // pointing with the image decoded at that place.
 (function () {
   "use strict";
-  const aecore = (window.aecore = window.aecore || {});
+  const { element, embedded, sheetOf } = aecore;
   const here = document.currentScript.src; // known only now
   const MOST_AWAKE = 3; // each has up to three of the WebGL contexts that browsers keep, and many nodes
   const awake = new Map(); // figures that plotly drew, the oldest first, and what watches their size
@@ -32,18 +32,6 @@
       script.src = new URL("plotly.min.js", here).href;
     });
     return loading;
-  }
-
-  function element(tag, className, parent) {
-    const made = document.createElement(tag);
-    if (className) made.className = className;
-    if (parent) parent.append(made);
-    return made;
-  }
-
-  function embedded(figure, kind) {
-    const script = figure.querySelector("script." + kind);
-    return script && JSON.parse(script.textContent);
   }
 
   function color(name) {
@@ -234,24 +222,6 @@
     live.on("plotly_click", follow);
   }
 
-  // The page's sheet of images of that name: `paint(canvas, n)` draws image n once it is `ready`.
-  function sheetOf(name) {
-    const found = [...document.querySelectorAll("script.aecore-sheet")]
-      .map((script) => JSON.parse(script.textContent))
-      .find((sheet) => sheet.name === name);
-    if (!found) return null;
-    const { columns, width, height, source } = found;
-    const sheet = new Image();
-    sheet.src = source;
-    const ready = sheet.decode();
-    function paint(canvas, n) {
-      const [x, y] = [(n % columns) * width, Math.floor(n / columns) * height];
-      Object.assign(canvas, { width, height });
-      ready.then(() => canvas.getContext("2d").drawImage(sheet, x, y, width, height, 0, 0, width, height));
-    }
-    return { paint, ready };
-  }
-
   // Shows the image that a point stands for, from the page's sheet of images, above the point.
   function peeking(figure, live) {
     const sheet = sheetOf(figure.dataset.sheet);
@@ -282,119 +252,6 @@
     live.on("plotly_unhover", () => (card.hidden = true));
   }
 
-  function player(figure) {
-    const { points, steps } = embedded(figure, "aecore-data");
-    const decoder = aecore.network(embedded(figure, "aecore-decoder"));
-    const labels = Object.keys(points);
-    const controls = element("div", "controls", figure);
-    const stage = element("div", "stage", figure);
-    const canvas = element("canvas", "aecore-image", stage);
-    const path = element("div", "path", stage);
-    const strip = element("div", "strip", path);
-    const chart = element("div", "chart", path);
-    const readout = element("output", "", path);
-    canvas.setAttribute("role", "img");
-    let images = [];
-    let moves = [];
-
-    function choice(text, value) {
-      const label = element("label", "", controls);
-      label.append(text + " ");
-      const select = element("select", "", label);
-      for (const name of labels) select.add(new Option(name, name, false, name === value));
-      select.addEventListener("change", walk);
-      return select;
-    }
-    const from = choice("from", labels.includes("4") ? "4" : labels[0]);
-    const to = choice("to", labels.includes("9") ? "9" : labels[labels.length - 1]);
-    const range = element("input", "", element("label", "grow", controls));
-    Object.assign(range, { type: "range", min: 0, max: steps - 1, step: 1, value: 0 });
-    range.setAttribute("aria-label", "step");
-    range.addEventListener("input", step);
-
-    function walk() {
-      const [a, b] = [points[from.value], points[to.value]];
-      images = Array.from({ length: steps }, (_, i) => {
-        const t = i / (steps - 1);
-        return decoder.decode(a.map((v, k) => v + t * (b[k] - v)));
-      });
-      moves = images.slice(1).map((image, i) => {
-        let sum = 0;
-        image.forEach((v, p) => (sum += (v - images[i][p]) ** 2));
-        return Math.sqrt(sum / image.length);
-      });
-      strip.replaceChildren();
-      images.forEach((image, i) => {
-        const thumb = element("canvas", "aecore-image", strip); // for the mouse: keys move the slider
-        decoder.paint(thumb, image);
-        thumb.addEventListener("click", () => ((range.value = i), step()));
-      });
-      chart.replaceChildren();
-      const top = Math.max(...moves, 1e-9);
-      moves.forEach((move) => (element("i", "", chart).style.height = (100 * move) / top + "%"));
-      step();
-    }
-
-    function step() {
-      const i = Number(range.value);
-      decoder.paint(canvas, images[i]);
-      canvas.setAttribute("aria-label", `Step ${i + 1} from ${from.value} to ${to.value}`);
-      [...strip.children].forEach((thumb, k) => thumb.classList.toggle("here", k === i));
-      [...chart.children].forEach((bar, k) => bar.classList.toggle("here", k === i - 1));
-      readout.textContent = i
-        ? `image ${i + 1} of ${steps}: this step changes a pixel by ${moves[i - 1].toFixed(3)} (root mean square)`
-        : `image 1 of ${steps}: the start`;
-    }
-    walk();
-    figure.dataset.drawn = "true";
-  }
-
-  // One image to pick, and its nearest images before encoding and after.
-  function picker(figure) {
-    const { sheet: name, labels, queries, rows } = embedded(figure, "aecore-data");
-    const found = sheetOf(name);
-    if (!found) return;
-    const choices = element("div", "choices", figure);
-    const stage = element("div", "stage", figure);
-    const readout = element("output", "", figure);
-    const names = Object.keys(rows);
-
-    function thumb(n, parent) {
-      const canvas = element("canvas", "aecore-image", parent);
-      found.paint(canvas, n);
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", "Image of class " + labels[n]);
-      return canvas;
-    }
-    function pick(query) {
-      const own = labels[queries[query]];
-      [...choices.children].forEach((button, n) => button.setAttribute("aria-pressed", n === query));
-      stage.replaceChildren();
-      const counts = names.map((name) => {
-        const line = element("div", "line", stage);
-        element("span", "", line).textContent = name;
-        const strip = element("div", "strip", line);
-        for (const n of rows[name][query]) {
-          const canvas = thumb(n, strip);
-          canvas.classList.add(labels[n] === own ? "same" : "other");
-          if (name !== names[0] && rows[names[0]][query].includes(n)) canvas.classList.add("kept");
-        }
-        const same = rows[name][query].filter((n) => labels[n] === own).length;
-        return `${name}: ${same} of ${rows[name][query].length}`;
-      });
-      readout.textContent = `Of the same class as this ${own}: ${counts.join(", ")}.`;
-    }
-    queries.forEach((n, query) => {
-      const button = element("button", "", choices);
-      button.type = "button";
-      button.setAttribute("aria-label", `Image ${query + 1}, of class ${labels[n]}`);
-      thumb(n, button);
-      button.addEventListener("click", () => pick(query));
-    });
-    found.ready.then(() => pick(0));
-    figure.dataset.drawn = "true";
-  }
-
   function restyle() {
     for (const { live } of awake.values()) Plotly.relayout(live, theme(live.layout));
   }
@@ -404,13 +261,11 @@
       (entries) =>
         entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
           observer.unobserve(entry.target);
-          const kind = [...entry.target.classList].find((name) => name in widgets);
-          widgets[kind](entry.target);
+          prepare(entry.target);
         }),
       { rootMargin: "400px" }
     );
-    const widgets = { "aecore-figure": prepare, "aecore-morph": player, "aecore-neighbors": picker };
-    document.querySelectorAll("." + Object.keys(widgets).join(", .")).forEach((f) => observer.observe(f));
+    document.querySelectorAll(".aecore-figure").forEach((figure) => observer.observe(figure));
     // A surface turns under a finger that would have moved the page, so only until a tap beside it.
     document.addEventListener("pointerdown", ({ pointerType, target }) => {
       if (pointerType === "mouse") return;

@@ -1,319 +1,9 @@
 // What the reader of a page does with networks: draw a digit and see its code, slide through code
-// sizes, walk in a plane of codes, damage an image, watch a training. Mouse, finger or keyboard.
+// sizes, walk in a plane of codes, damage an image, watch a training, morph, look for neighbors.
 (function () {
   "use strict";
-  const aecore = (window.aecore = window.aecore || {});
-  const SVG = "http://www.w3.org/2000/svg";
-
-  function element(tag, className, parent, text) {
-    const made = document.createElement(tag);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    if (parent) parent.append(made);
-    return made;
-  }
-
-  function embedded(figure, kind) {
-    const script = figure.querySelector("script." + kind);
-    return script && JSON.parse(script.textContent);
-  }
-
-  function button(text, parent, act) {
-    const made = element("button", "", parent, text);
-    made.type = "button";
-    made.addEventListener("click", act);
-    return made;
-  }
-
-  // A range with its name before it and what it stands at behind it; `say(value)` words that.
-  function slider(parent, text, options, say, act) {
-    const label = element("label", "grow", parent);
-    element("span", "", label, text);
-    const range = element("input", "", label);
-    Object.assign(range, { type: "range", ...options });
-    range.setAttribute("aria-label", text);
-    const told = element("output", "", label);
-    function update() {
-      told.textContent = say(Number(range.value));
-      range.setAttribute("aria-valuetext", told.textContent);
-      act(Number(range.value));
-    }
-    range.addEventListener("input", update);
-    return { range, update };
-  }
-
-  // A canvas for an image, with words under it.
-  function view(parent, words, className) {
-    const cell = element("div", "view " + (className || ""), parent);
-    const canvas = element("canvas", "aecore-image", cell);
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", words);
-    const under = element("span", "", cell, words);
-    const say = (text) => canvas.setAttribute("aria-label", (under.textContent = text));
-    return { canvas, say, cell };
-  }
-
-  // The images of a sheet: `values(n)`, channel by channel in [0, 1], once it is `ready`.
-  function imagesOf(sheet, [channels, height, width]) {
-    const source = new Image();
-    source.src = sheet.source;
-    const canvas = element("canvas");
-    const ready = source.decode().then(() => {
-      Object.assign(canvas, { width: source.width, height: source.height });
-      canvas.getContext("2d", { willReadFrequently: true }).drawImage(source, 0, 0);
-    });
-    function values(n) {
-      const [x, y] = [(n % sheet.columns) * width, Math.floor(n / sheet.columns) * height];
-      const { data } = canvas.getContext("2d").getImageData(x, y, width, height);
-      const size = width * height;
-      return Float32Array.from({ length: channels * size }, (_, k) => data[4 * (k % size) + Math.floor(k / size)] / 255);
-    }
-    return { ready, values, count: sheet.count };
-  }
-
-  function error(a, b) {
-    let sum = 0;
-    for (let k = 0; k < a.length; k++) sum += (a[k] - Math.min(1, Math.max(0, b[k]))) ** 2;
-    return sum / a.length;
-  }
-
-  // Lines over a common axis as a drawing; `mark(x)` sets a dot on each where they stand at x.
-  function chart(parent, { lines, x, y }) {
-    const [W, H, left, bottom, right, top] = [440, 190, 46, 34, 12, 20];
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-    svg.setAttribute("role", "img");
-    const names = Object.keys(lines);
-    svg.setAttribute("aria-label", `${y} against ${x}: ${names.join(", ")}`);
-    parent.append(svg);
-    const every = Object.values(lines).flat();
-    const [xs, ys] = [every.map((p) => p[0]), every.map((p) => p[1])];
-    const [most, from, to] = [Math.max(...ys) * 1.05, Math.min(...xs), Math.max(...xs)];
-    const at = ([a, b]) => [
-      left + ((W - left - right) * (a - from)) / (to - from || 1),
-      H - bottom - ((H - bottom - top) * b) / most,
-    ];
-    function add(tag, attributes, text) {
-      const made = document.createElementNS(SVG, tag);
-      for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-      if (text !== undefined) made.textContent = text;
-      svg.append(made);
-      return made;
-    }
-    const step = 10 ** Math.floor(Math.log10(most)) * (most / 10 ** Math.floor(Math.log10(most)) < 2.5 ? 0.5 : 1);
-    for (let tick = 0; tick <= most; tick += step) {
-      const [, row] = at([from, tick]);
-      add("line", { x1: left, x2: W - right, y1: row, y2: row, class: "grid" });
-      add("text", { x: left - 6, y: row + 4, "text-anchor": "end" }, tick.toPrecision(2) / 1);
-    }
-    for (const tick of [from, (from + to) / 2, to])
-      add("text", { x: at([tick, 0])[0], y: H - bottom + 15, "text-anchor": "middle" }, Math.round(tick * 100) / 100);
-    add("text", { x: (W + left) / 2, y: H - 3, "text-anchor": "middle" }, x);
-    add("text", { x: 2, y: 11 }, y);
-    const dots = names.map((name, n) => {
-      const places = lines[name].map(at);
-      add("polyline", { points: places.map((p) => p.join(",")).join(" "), class: `line line-${n}` });
-      return add("circle", { r: 4.5, class: `dot dot-${n}` });
-    });
-    const legend = element("div", "legend", parent);
-    names.forEach((name, n) => element("span", `key-${n}`, legend, name));
-    return {
-      mark(value) {
-        names.forEach((name, n) => {
-          const points = lines[name];
-          const after = Math.max(1, points.findIndex((p) => p[0] >= value));
-          const [a, b] = [points[after - 1], points[after]];
-          const share = Math.min(1, Math.max(0, (value - a[0]) / (b[0] - a[0] || 1)));
-          const [cx, cy] = at([a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])]);
-          dots[n].setAttribute("cx", cx);
-          dots[n].setAttribute("cy", cy);
-        });
-      },
-    };
-  }
-
-  // Ink on a square of `side` pixels as MNIST's digits were made: scaled into a box of 20 pixels of
-  // 28, every pixel the mean of the ink that it covers, the center of mass in the middle.
-  function centered(ink, side, [, height, width]) {
-    const image = new Float32Array(height * width);
-    let [left, right, top, bottom] = [side, -1, side, -1];
-    ink.forEach((value, k) => {
-      if (value < 0.1) return;
-      const [row, column] = [Math.floor(k / side), k % side];
-      [left, right] = [Math.min(left, column), Math.max(right, column)];
-      [top, bottom] = [Math.min(top, row), Math.max(bottom, row)];
-    });
-    if (right < 0) return image;
-    const [w, h] = [right - left + 1, bottom - top + 1];
-    const scale = ((20 / 28) * Math.min(height, width)) / Math.max(w, h);
-    const [columns, rows] = [w, h].map((size) => Math.max(1, Math.round(size * scale)));
-    const small = new Float32Array(rows * columns);
-    let [mass, x, y] = [0, 0, 0];
-    for (let r = 0; r < rows; r++)
-      for (let c = 0; c < columns; c++) {
-        const [r0, r1] = [r, r + 1].map((n) => top + Math.floor((n * h) / rows));
-        const [c0, c1] = [c, c + 1].map((n) => left + Math.floor((n * w) / columns));
-        let sum = 0;
-        for (let i = r0; i < Math.max(r1, r0 + 1); i++)
-          for (let j = c0; j < Math.max(c1, c0 + 1); j++) sum += ink[i * side + j];
-        const value = sum / Math.max(1, r1 - r0) / Math.max(1, c1 - c0);
-        small[r * columns + c] = value;
-        [mass, x, y] = [mass + value, x + value * (c + 0.5), y + value * (r + 0.5)];
-      }
-    const [dx, dy] = [Math.round(width / 2 - x / mass), Math.round(height / 2 - y / mass)];
-    small.forEach((value, k) => {
-      const [row, column] = [Math.floor(k / columns) + dy, (k % columns) + dx];
-      if (row >= 0 && row < height && column >= 0 && column < width) image[row * width + column] = value;
-    });
-    return image;
-  }
-  aecore.centered = centered;
-
-  // A square to draw on, which begins with an example; `act(image)` gets what is on it, centered.
-  function pad(parent, examples, shape, act) {
-    const side = 280;
-    const cell = element("div", "view pad", parent);
-    const canvas = element("canvas", "aecore-image", cell);
-    Object.assign(canvas, { width: side, height: side, tabIndex: 0 });
-    canvas.setAttribute("role", "application");
-    canvas.setAttribute("aria-label", "A square to draw on: arrow keys move the pen, space puts it down or lifts it, delete clears");
-    const brush = canvas.getContext("2d", { willReadFrequently: true });
-    const pen = { x: side / 2, y: side / 2, down: false };
-    let [shown, waiting] = [-1, false];
-
-    function clear() {
-      brush.fillStyle = "#000";
-      brush.fillRect(0, 0, side, side);
-      shown = -1;
-    }
-    function tell() {
-      waiting = false;
-      const { data } = brush.getImageData(0, 0, side, side);
-      const ink = Float32Array.from({ length: side * side }, (_, k) => data[4 * k] / 255);
-      act(centered(ink, side, shape));
-    }
-    function line(x, y) {
-      if (shown >= 0) clear();
-      Object.assign(brush, { strokeStyle: "#fff", lineWidth: 24, lineCap: "round", lineJoin: "round" });
-      brush.beginPath();
-      brush.moveTo(pen.x, pen.y);
-      brush.lineTo(x + 0.01, y);
-      brush.stroke();
-      if (!waiting) requestAnimationFrame(tell);
-      waiting = true;
-    }
-    function example(n) {
-      shown = n % examples.count;
-      const [image, small] = [examples.values(shown), element("canvas")];
-      aecore.paint(small, image, shape);
-      brush.imageSmoothingEnabled = false;
-      brush.drawImage(small, 0, 0, side, side);
-      act(image);
-    }
-    function place(event) {
-      const box = canvas.getBoundingClientRect();
-      return [((event.clientX - box.left) * side) / box.width, ((event.clientY - box.top) * side) / box.height];
-    }
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      [pen.x, pen.y] = place(event);
-      pen.drawing = true;
-      line(pen.x, pen.y);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      if (!pen.drawing) return;
-      const [x, y] = place(event);
-      line(x, y);
-      Object.assign(pen, { x, y });
-    });
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (pen.drawing = false));
-    const moves = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] };
-    canvas.addEventListener("keydown", (event) => {
-      const move = moves[event.key];
-      if (move) {
-        const [x, y] = [pen.x + move[0], pen.y + move[1]].map((v) => Math.min(side, Math.max(0, v)));
-        if (pen.down) line(x, y);
-        Object.assign(pen, { x, y });
-      } else if (event.key === " ") {
-        pen.down = !pen.down;
-        if (pen.down) line(pen.x, pen.y);
-      } else if (event.key === "Delete" || event.key === "Backspace") {
-        clear();
-        tell();
-      } else return;
-      event.preventDefault();
-    });
-    const tools = element("div", "tools", cell);
-    let next = 0;
-    if (shape[0] === 1) button("clear", tools, () => (clear(), tell()));
-    button("another", tools, () => example(++next));
-    if (shape[0] !== 1) canvas.style.pointerEvents = "none"; // a pen has no colors
-    examples.ready.then(() => example(0));
-  }
-
-  // The numbers of a code as bars to drag; `act(code)` gets them when the reader has.
-  function bars(parent, act) {
-    const group = element("div", "bars", parent);
-    group.setAttribute("role", "group");
-    let [code, low, high, held] = [[], [], [], null];
-
-    const share = (value, n) => Math.min(1, Math.max(0, (value - low[n]) / (high[n] - low[n] || 1)));
-    function draw() {
-      [...group.children].forEach((bar, n) => {
-        const [zero, here] = [share(0, n), share(code[n], n)];
-        bar.firstChild.style.bottom = 100 * Math.min(zero, here) + "%";
-        bar.firstChild.style.height = Math.max(1, 100 * Math.abs(here - zero)) + "%";
-        bar.setAttribute("aria-valuenow", code[n].toFixed(2));
-      });
-    }
-    function turn(n, value) {
-      code[n] = Math.min(high[n], Math.max(low[n], value));
-      draw();
-      act(code);
-    }
-    function drag(event) {
-      const box = group.getBoundingClientRect();
-      const n = held ?? Math.floor(((event.clientX - box.left) / box.width) * code.length);
-      if (n < 0 || n >= code.length) return;
-      held = n;
-      turn(n, high[n] - ((high[n] - low[n]) * (event.clientY - box.top)) / box.height);
-    }
-    group.addEventListener("pointerdown", (event) => {
-      group.setPointerCapture(event.pointerId);
-      held = null;
-      drag(event);
-    });
-    group.addEventListener("pointermove", (event) => held !== null && drag(event));
-    for (const end of ["pointerup", "pointercancel"]) group.addEventListener(end, () => (held = null));
-    group.addEventListener("keydown", (event) => {
-      const n = [...group.children].indexOf(event.target);
-      const sign = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1 }[event.key];
-      if (n < 0 || !sign) return;
-      event.preventDefault();
-      turn(n, code[n] + (sign * (high[n] - low[n])) / 20);
-    });
-    return function show(values, ranges) {
-      [code, [low, high]] = [Array.from(values), ranges];
-      if (group.children.length !== code.length)
-        group.replaceChildren(
-          ...code.map((_, n) => {
-            const bar = element("div", "");
-            element("i", "", bar);
-            bar.tabIndex = 0;
-            bar.setAttribute("role", "slider");
-            bar.setAttribute("aria-orientation", "vertical");
-            bar.setAttribute("aria-label", `number ${n + 1} of the code`);
-            return bar;
-          })
-        );
-      [...group.children].forEach((bar, n) => {
-        bar.setAttribute("aria-valuemin", low[n].toFixed(2));
-        bar.setAttribute("aria-valuemax", high[n].toFixed(2));
-      });
-      group.setAttribute("aria-label", `The code: ${code.length} numbers, to be dragged`);
-      draw();
-    };
-  }
+  const aecore = window.aecore;
+  const { element, embedded, button, slider, view, sheet, sheetOf, error, chart, pad, bars } = aecore;
 
   // The networks of a page by their name, each made when it is first asked for.
   const known = {};
@@ -338,7 +28,7 @@
   }
 
   function drawing(figure) {
-    const { networks: name, denoiser, examples: sheet, sizes, start } = embedded(figure, "aecore-data");
+    const { networks: name, denoiser, examples, sizes, start } = embedded(figure, "aecore-data");
     const networks = networksOf(name);
     const { shape, ranges } = networks;
     const through = element("p", "through", figure);
@@ -346,7 +36,7 @@
     const size = shape.reduce((a, b) => a * b);
     let [d, image] = [start, null];
 
-    pad(stage, imagesOf(sheet, shape), shape, (drawn) => see(drawn));
+    pad(stage, sheet(examples, shape[0]), shape, (drawn) => see(drawn));
     const middle = element("div", "middle", stage);
     const show = bars(middle, (code) => aecore.paint(again.canvas, networks.of(d).decode(code), shape));
     const chosen = slider(
@@ -390,10 +80,10 @@
   // Images beside their reconstructions from any number of numbers, and where that stands on the
   // curve of the test error.
   function sliding(figure) {
-    const { networks: name, examples: sheet, errors, sizes, start } = embedded(figure, "aecore-data");
+    const { networks: name, examples, errors, sizes, start } = embedded(figure, "aecore-data");
     const networks = networksOf(name);
-    if (!networks) return;
-    const images = imagesOf(sheet, networks.shape);
+    if (!networks) return false;
+    const images = sheet(examples, networks.shape[0]);
     const controls = element("div", "controls", figure);
     const rows = element("div", "rows", figure);
     const [original, ours, linear] = ["original", "autoencoder", "PCA"].map((label) => {
@@ -429,8 +119,8 @@
   // A plane of codes to walk in: what is decoded there, the image nearest in the code, and of the way
   // a film.
   function walking(figure) {
-    const { planes, sheet, shape, colors, labels } = embedded(figure, "aecore-data");
-    const images = imagesOf(sheet, shape);
+    const { planes, examples, shape, colors, labels } = embedded(figure, "aecore-data");
+    const images = sheet(examples, shape[0]);
     const controls = element("div", "controls", figure);
     const stage = element("div", "stage", figure);
     const map = element("canvas", "map", stage);
@@ -571,14 +261,14 @@
 
   // Noise and a hidden square on an image, and what networks trained in different ways make of it.
   function damaging(figure) {
-    const { networks: name, examples: sheet, kinds, curves, start } = embedded(figure, "aecore-data");
+    const { networks: name, examples, kinds, curves, start } = embedded(figure, "aecore-data");
     const networks = networksOf(name);
     const { shape } = networks;
     const [channels, height, width] = shape;
     const controls = element("div", "controls", figure);
     const stage = element("div", "stage", figure);
     let [image, sigma, hidden, seed] = [null, start, 0, 1];
-    pad(stage, imagesOf(sheet, shape), shape, (drawn) => ((image = drawn), see()));
+    pad(stage, sheet(examples, shape[0]), shape, (drawn) => ((image = drawn), see()));
     const seen = element("div", "others", stage);
     const given = view(seen, "damaged");
     const views = kinds.map((kind) => view(seen, kind));
@@ -623,8 +313,8 @@
 
   // A training, epoch by epoch: reconstructions, the plane of codes and the loss move together.
   function film(figure) {
-    const { sheet, shape, count, codes, box, labels, colors, losses } = embedded(figure, "aecore-data");
-    const images = imagesOf(sheet, shape);
+    const { examples, shape, count, codes, box, labels, colors, losses } = embedded(figure, "aecore-data");
+    const images = sheet(examples, shape[0]);
     const controls = element("div", "controls", figure);
     const rows = element("div", "rows", figure);
     const line = (label) => {
@@ -665,7 +355,119 @@
     new MutationObserver(() => chosen.update()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
-  const widgets = { draw: drawing, sizes: sliding, walk: walking, damage: damaging, film };
+  const widgets = {
+    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, morph: player, neighbors: picker,
+  };
+
+  // Straight paths in code space, step by step.
+  function player(figure) {
+    const { points, steps } = embedded(figure, "aecore-data");
+    const decoder = aecore.network(embedded(figure, "aecore-decoder"));
+    const labels = Object.keys(points);
+    const controls = element("div", "controls", figure);
+    const stage = element("div", "stage", figure);
+    const canvas = element("canvas", "aecore-image", stage);
+    const path = element("div", "path", stage);
+    const strip = element("div", "strip", path);
+    const chart = element("div", "chart", path);
+    const readout = element("output", "", path);
+    canvas.setAttribute("role", "img");
+    let images = [];
+    let moves = [];
+
+    function choice(text, value) {
+      const label = element("label", "", controls);
+      label.append(text + " ");
+      const select = element("select", "", label);
+      for (const name of labels) select.add(new Option(name, name, false, name === value));
+      select.addEventListener("change", walk);
+      return select;
+    }
+    const from = choice("from", labels.includes("4") ? "4" : labels[0]);
+    const to = choice("to", labels.includes("9") ? "9" : labels[labels.length - 1]);
+    const range = element("input", "", element("label", "grow", controls));
+    Object.assign(range, { type: "range", min: 0, max: steps - 1, step: 1, value: 0 });
+    range.setAttribute("aria-label", "step");
+    range.addEventListener("input", step);
+
+    function walk() {
+      const [a, b] = [points[from.value], points[to.value]];
+      images = Array.from({ length: steps }, (_, i) => {
+        const t = i / (steps - 1);
+        return decoder.decode(a.map((v, k) => v + t * (b[k] - v)));
+      });
+      moves = images.slice(1).map((image, i) => {
+        let sum = 0;
+        image.forEach((v, p) => (sum += (v - images[i][p]) ** 2));
+        return Math.sqrt(sum / image.length);
+      });
+      strip.replaceChildren();
+      images.forEach((image, i) => {
+        const thumb = element("canvas", "aecore-image", strip); // for the mouse: keys move the slider
+        decoder.paint(thumb, image);
+        thumb.addEventListener("click", () => ((range.value = i), step()));
+      });
+      chart.replaceChildren();
+      const top = Math.max(...moves, 1e-9);
+      moves.forEach((move) => (element("i", "", chart).style.height = (100 * move) / top + "%"));
+      step();
+    }
+
+    function step() {
+      const i = Number(range.value);
+      decoder.paint(canvas, images[i]);
+      canvas.setAttribute("aria-label", `Step ${i + 1} from ${from.value} to ${to.value}`);
+      [...strip.children].forEach((thumb, k) => thumb.classList.toggle("here", k === i));
+      [...chart.children].forEach((bar, k) => bar.classList.toggle("here", k === i - 1));
+      readout.textContent = i
+        ? `image ${i + 1} of ${steps}: this step changes a pixel by ${moves[i - 1].toFixed(3)} (root mean square)`
+        : `image 1 of ${steps}: the start`;
+    }
+    walk();
+  }
+
+  // One image to pick, and its nearest images before encoding and after.
+  function picker(figure) {
+    const { sheet: name, labels, queries, rows } = embedded(figure, "aecore-data");
+    const found = sheetOf(name);
+    if (!found) return false;
+    const choices = element("div", "choices", figure);
+    const stage = element("div", "stage", figure);
+    const readout = element("output", "", figure);
+    const names = Object.keys(rows);
+
+    function thumb(n, parent) {
+      const canvas = element("canvas", "aecore-image", parent);
+      found.paint(canvas, n);
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", "Image of class " + labels[n]);
+      return canvas;
+    }
+    function pick(query) {
+      const own = labels[queries[query]];
+      [...choices.children].forEach((one, n) => one.setAttribute("aria-pressed", n === query));
+      stage.replaceChildren();
+      const counts = names.map((name) => {
+        const line = element("div", "line", stage);
+        element("span", "", line).textContent = name;
+        const strip = element("div", "strip", line);
+        for (const n of rows[name][query]) {
+          const canvas = thumb(n, strip);
+          canvas.classList.add(labels[n] === own ? "same" : "other");
+          if (name !== names[0] && rows[names[0]][query].includes(n)) canvas.classList.add("kept");
+        }
+        const same = rows[name][query].filter((n) => labels[n] === own).length;
+        return `${name}: ${same} of ${rows[name][query].length}`;
+      });
+      readout.textContent = `Of the same class as this ${own}: ${counts.join(", ")}.`;
+    }
+    queries.forEach((n, query) => {
+      const made = button("", choices, () => pick(query));
+      made.setAttribute("aria-label", `Image ${query + 1}, of class ${labels[n]}`);
+      thumb(n, made);
+    });
+    found.ready.then(() => pick(0));
+  }
 
   // One switch for all code of a page but what it is about; what the reader chose last holds on.
   function codeSwitch() {
@@ -698,11 +500,10 @@
       (entries) =>
         entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
           observer.unobserve(target);
-          widgets[target.dataset.live](target);
-          target.dataset.drawn = "true";
+          if (widgets[target.dataset.live](target) !== false) target.dataset.drawn = "true";
         }),
       { rootMargin: "400px" }
     );
-    document.querySelectorAll(".aecore-play").forEach((figure) => observer.observe(figure));
+    document.querySelectorAll("[data-live]").forEach((figure) => observer.observe(figure));
   });
 })();
