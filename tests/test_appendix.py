@@ -25,13 +25,14 @@ def _claim(text, holds, report=None):
 
 def test_what_interrupts_the_argument_stands_at_its_end():
     caption = f"<div><p>what to see</p>{provenance([_source('aaaa', '0')])}</div>"
+    bare = f'<div class="aecore-caption">{provenance([_source("bbbb", "1")])}</div>'
     page = v4.new_notebook(cells=[
         v4.new_markdown_cell("# Question"),
         _cell("show()", {"text/html": caption, SOURCE: _source("aaaa", "0")}),
         _cell("claim()", _claim("ours holds", True), _claim("theirs", None, "A3")),
         v4.new_markdown_cell("## What the reports found\n\nIn words."),
-        _cell("replicate()", {REPLICATION: {}, "text/html": "<div>A3 row</div>",
-                              SOURCE: _source("bbbb", "1")}),
+        _cell("replicate()", {REPLICATION: {}, "text/html": "<div>A3 row</div>"},
+              {"text/html": bare, SOURCE: _source("bbbb", "1")}),
         v4.new_markdown_cell("## What would change the answer"),
     ])  # fmt: skip
     arranged(page)
@@ -43,6 +44,7 @@ def test_what_interrupts_the_argument_stands_at_its_end():
     assert list(at.values()) == sorted(at.values())
     assert sum(text.count("aecore-source") for text in texts) == 1
     assert "2 runs, 2 seeds" in texts[-1]
+    assert not [text for text in texts if '<div class="aecore-caption"></div>' in text]
     claims = texts[at["## What this page claims"]]
     assert "✓ holds" in claims
     assert "theirs" not in claims

@@ -69,7 +69,7 @@ def test_the_page_computes_as_pytorch_does(in_page, image_shape, channels, d):
     assert np.abs(in_page(payload, "decode", codes) - drawn).max() < 1e-4
 
 
-def test_half_precision_costs_less_than_a_thousandth(in_page):
+def test_half_precision_costs_an_untrained_network_less_than_a_thousandth(in_page):
     run = _model(*SHAPES[0])
     images, codes = torch.rand(3, 1, 28, 28), 2 * torch.randn(3, 2)
     code, drawn = _expected(run.model, images, codes)

@@ -39,8 +39,10 @@ def diagram(spec: Spec, image_shape: Sequence[int], caption: str) -> None:
     code = next(n for n, layer in enumerate(every) if layer["shape"] == (spec.latent_dim,))
     side = max(image_shape[1:])
     halves = {"encoder": every[: code + 1], "decoder": every[code + 1 :]}
+    longest = max(layer["shape"][0] for layer in every if len(layer["shape"]) == 1)
     rows = "".join(
-        f"<div><strong>{half}</strong><ol>{''.join(_box(layer, side) for layer in of)}</ol></div>"
+        f"<div><strong>{half}</strong>"
+        f"<ol>{''.join(_box(layer, side, longest) for layer in of)}</ol></div>"
         for half, of in halves.items()
     )
     shapes = " → ".join(_shape(layer) for layer in every)
@@ -48,10 +50,10 @@ def diagram(spec: Spec, image_shape: Sequence[int], caption: str) -> None:
     caption_of(caption)
 
 
-def _box(layer: dict[str, Any], side: int) -> str:
-    """A layer: images as a square of their size, flat ones as a column of their length."""
+def _box(layer: dict[str, Any], side: int, longest: int) -> str:
+    """A layer: images as a square by their size, flat ones as a column by the root of theirs."""
     shape, flat = layer["shape"], len(layer["shape"]) == 1
-    height = LARGEST * (min(1, shape[0] / 288) ** 0.5 if flat else max(shape[1:]) / side)
+    height = LARGEST * ((shape[0] / longest) ** 0.5 if flat else max(shape[1:]) / side)
     style = f"height:{max(height, 6):.0f}px;width:{10 if flat else height:.0f}px"
     weights = f"{layer['weights']:,} weights" if layer["weights"] else escape(layer["name"])
     return f'<li><i style="{style}"></i><b>{_shape(layer)}</b><span>{weights}</span></li>'

@@ -10,6 +10,7 @@ from aecore.page.claims import CLAIM, HOLDS, REPLICATION
 from aecore.page.show import SOURCE, escape, provenance
 
 REPORTS = re.compile(r"^## (What the reports? found|The reports?'s? \w+|What is found again)")
+BARE = '<div class="aecore-caption"></div>'
 WHENCE = re.compile(r'<(p|details) class="aecore-source">.*?</\1>', re.S)
 
 
@@ -20,14 +21,16 @@ def arranged(page: NotebookNode) -> None:
     page with their verdicts, and one line on the runs behind all of its figures. Where they were,
     our claims are plain sentences.
     """
-    _gather_sources(page)
+    sources = _sources(page.cells)
     about = _about_reports(page.cells)
     rest = [cell for cell in page.cells if not any(cell is one for one in about)]
     strays = _taken(rest, lambda data: REPLICATION in data or _of_report(data))
     if strays and not about:
         about = [nbformat.v4.new_markdown_cell("## What the reports found")]
     about += [nbformat.v4.new_markdown_cell(raw(output.data["text/html"])) for output in strays]
-    page.cells = [*rest, *about, *_claims(page.cells), *_whence(page)]
+    page.cells = [*rest, *about, *_claims(page.cells)]
+    if sources:
+        page.cells.append(nbformat.v4.new_markdown_cell(raw(provenance(sources))))
 
 
 def raw(markup: str) -> str:
@@ -76,18 +79,13 @@ def _claims(cells: list[NotebookNode]) -> list[NotebookNode]:
     return [nbformat.v4.new_markdown_cell(f"## What this page claims\n\n{listed}")]
 
 
-def _gather_sources(page: NotebookNode) -> None:
-    """Takes the lines on the runs behind each figure out of the captions, into the metadata."""
-    records: list[dict[str, Any]] = []
-    for cell in page.cells:
+def _sources(cells: list[NotebookNode]) -> list[dict[str, Any]]:
+    """What captions say of the runs behind figures, taken out of them; captions of no more go."""
+    found = []
+    for cell in cells:
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if SOURCE in data:
-                records.append(data.pop(SOURCE))
-                data["text/html"] = WHENCE.sub("", data["text/html"])
-    page.metadata["aecore_sources"] = records
-
-
-def _whence(page: NotebookNode) -> list[NotebookNode]:
-    records = page.metadata.pop("aecore_sources")
-    return [nbformat.v4.new_markdown_cell(raw(provenance(records)))] if records else []
+            if SOURCE in output.get("data", {}):
+                found.append(output.data.pop(SOURCE))
+                output.data["text/html"] = WHENCE.sub("", output.data["text/html"])
+    _taken(cells, lambda data: data.get("text/html") == BARE)
+    return found
