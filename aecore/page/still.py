@@ -433,47 +433,74 @@ def _parallel(trace: Any, width: int, height: int) -> list[str]:
     return [*drawn, *parts]
 
 
+class _Camera:
+    """What a scene's camera sees of the box from `low` to `high`, on so many pixels."""
+
+    def __init__(
+        self, scene: Any, low: np.ndarray, high: np.ndarray, width: int, height: int
+    ) -> None:
+        self.low, self.high, self.middle = low, high, np.array([width / 2, height / 2])
+        self.size = np.array([scene.aspectratio[letter] for letter in "xyz"])
+        eye, zenith, center = (
+            np.array([scene.camera[of][letter] or 0.0 for letter in "xyz"], float)
+            for of in ("eye", "up", "center")
+        )
+        self.eye = eye * (1.25 if width < height else 1)  # a step back on a phone, as in figures.js
+        zenith = zenith if zenith.any() else np.array([0.0, 0, 1])
+        self.ahead = (center - self.eye) / np.linalg.norm(center - self.eye)
+        side = np.cross(self.ahead, zenith)
+        self.side = side / np.linalg.norm(side)
+        self.focal = height / 2 / np.tan(np.pi / 8)
+
+    def seen(self, *places: Any) -> np.ndarray:
+        """Pixels and depth (3, ...) of places."""
+        points = np.stack([np.asarray(place, dtype=float) for place in places], -1)
+        box = (points - self.low) / (self.high - self.low) - 0.5
+        from_eye = box * self.size - self.eye
+        depth = from_eye @ self.ahead
+        across, up = from_eye @ self.side, from_eye @ np.cross(self.side, self.ahead)
+        x, y = self.middle
+        return np.stack([x + self.focal * across / depth, y - self.focal * up / depth, depth])
+
+
 def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
     """The surface as its camera sees it, painted from the back, with what stands on it."""
-    from PIL import Image, ImageDraw
-
     surface, *on = figure.data
     scene, z = figure.layout.scene, np.array(surface.z, dtype=float)
     step = max(1, len(z) // 60)
     z = z[::step, ::step]
     x, y = np.meshgrid(surface.x[::step], surface.y[::step])
-    every = [np.concatenate([np.ravel(of) for of in parts])
+    every = [np.concatenate([np.ravel(of) for of in parts]).astype(float)
              for parts in zip((x, y, z), *((t.x, t.y, t.z) for t in on), strict=True)]  # fmt: skip
-    low = np.array([np.nanmin(np.array(values, dtype=float)) for values in every])
-    high = np.array([np.nanmax(np.array(values, dtype=float)) for values in every])
-    size = np.array([scene.aspectratio[letter] for letter in "xyz"])
-    eye, zenith, center = (np.array([scene.camera[of][letter] or 0.0 for letter in "xyz"], float)
-                   for of in ("eye", "up", "center"))  # fmt: skip
-    eye = eye * (1.25 if width < height else 1)  # a step back on a phone, as in figures.js
-    zenith = zenith if zenith.any() else np.array([0.0, 0, 1])
-    ahead = (center - eye) / np.linalg.norm(center - eye)
-    side = np.cross(ahead, zenith) / np.linalg.norm(np.cross(ahead, zenith))
-    focal = height / 2 / np.tan(np.pi / 8)
+    low, high = (np.array([end(of) for of in every]) for end in (np.nanmin, np.nanmax))
+    camera = _Camera(scene, low, high, width, height)
+    parts = [_painted(camera.seen(x, y, z), z, surface.colorscale, width, height)]
+    for trace in on:
+        across, up, _ = camera.seen(trace.x, trace.y, trace.z)
+        if "lines" in trace.mode:
+            parts.append(_path(across, up, stroke=trace.line.color, stroke_width=1.5))
+        if "markers" in trace.mode:
+            parts.append(_markers(across, up, go.scatter.Marker(size=8), ORANGE))
+        if "text" in trace.mode:
+            words = zip(across, up, trace.text, strict=True)
+            parts += [_text(a, b - 8, word) for a, b, word in words]
+    middle, near = (low + high) / 2, np.where(camera.eye > 0, high, low)
+    ends = {"x": (middle[0], near[1], low[2]), "y": (near[0], middle[1], low[2])}
+    for letter, end in ends.items():
+        across, up, _ = camera.seen(*end)
+        parts.append(_text(float(across), float(up) + 22, scene[f"{letter}axis"].title.text or ""))
+    return parts
 
-    def seen(*places: Any) -> np.ndarray:
-        """Pixels and depth (3, ...) of places."""
-        points = [np.array(place, dtype=float) for place in places]
-        box = np.stack(
-            [(p - a) / (b - a) - 0.5 for p, a, b in zip(points, low, high, strict=True)], -1
-        )
-        from_eye = box * size - eye
-        depth = from_eye @ ahead
-        up = from_eye @ np.cross(side, ahead)
-        return np.stack(
-            [width / 2 + focal * (from_eye @ side) / depth, height / 2 - focal * up / depth, depth]
-        )
 
-    places = seen(x, y, z)
+def _painted(places: np.ndarray, z: np.ndarray, scale: Any, width: int, height: int) -> str:
+    """The squares of a surface, heights `z` (n, m) at `places` (3, n, m), the farthest first."""
+    from PIL import Image, ImageDraw
+
     corners = np.stack(
         [places[:, :-1, :-1], places[:, 1:, :-1], places[:, 1:, 1:], places[:, :-1, 1:]]
     )
     heights = (z[:-1, :-1] + z[1:, 1:]) / 2
-    shades = _colors((heights - np.nanmin(z)) / max(np.ptp(z), 1e-12), surface.colorscale)
+    shades = _colors((heights - np.nanmin(z)) / max(np.ptp(z), 1e-12), scale)
     shades = (255 * shades).round().astype(int).reshape(4, -1).T
     flat = corners.reshape(4, 3, -1)
     canvas = Image.new("RGBA", (2 * width, 2 * height))
@@ -483,22 +510,4 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
     file = io.BytesIO()
     canvas.save(file, "WEBP", quality=80)
     link = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
-    parts = [_tag("image", href=link, width=width, height=height)]
-    for trace in on:
-        across, up, _ = seen(trace.x, trace.y, trace.z)
-        if "lines" in trace.mode:
-            parts.append(_path(across, up, stroke=trace.line.color, stroke_width=1.5))
-        if "markers" in trace.mode:
-            parts.append(_markers(across, up, go.scatter.Marker(size=8), ORANGE))
-        if "text" in trace.mode:
-            parts += [
-                _text(a, b - 8, word) for a, b, word in zip(across, up, trace.text, strict=True)
-            ]
-    middle, ends = (low + high) / 2, {}
-    near = np.where(eye > 0, high, low)
-    ends["x"] = (middle[0], near[1], low[2])
-    ends["y"] = (near[0], middle[1], low[2])
-    for letter, end in ends.items():
-        across, up, _ = seen(*end)
-        parts.append(_text(float(across), float(up) + 22, scene[f"{letter}axis"].title.text or ""))
-    return parts
+    return _tag("image", href=link, width=width, height=height)
