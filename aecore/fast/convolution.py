@@ -68,18 +68,14 @@ def _fits(layer: nn.Module) -> bool:
 
 
 class Down(torch.autograd.Function):
-    """`correlated`, differentiable."""
+    """`correlated`, differentiable. (With a `setup_context` a call would take 70 µs more.)"""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes) -> Tensor:
         """Images (N, C_out, h, w) of x (N, C_in, H, W) and weight (C_out, C_in, 3, 3)."""
-        return correlated(x, weight, bias, padding)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what `backward` needs."""
-        x, weight, _, ctx.padding = inputs
         ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        return correlated(x, weight, bias, padding)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -99,16 +95,12 @@ class Up(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes, size: Axes
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes, size: Axes
     ) -> Tensor:
         """Images (N, C_out, H, W) of x (N, C_in, h, w) and weight (C_in, C_out, 3, 3)."""
-        return spread(x, weight, bias, padding, size)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what `backward` needs."""
-        x, weight, _, ctx.padding, _ = inputs
         ctx.save_for_backward(x, weight)
+        ctx.padding = padding
+        return spread(x, weight, bias, padding, size)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
