@@ -86,11 +86,11 @@ def _run(given: argparse.Namespace) -> int:
 
     overrides = dict(parameters.parse(setting) for setting in given.set)
     settings = (given.profile, given.dataset, given.kernel, overrides)
-    outcomes = batch.run(given.names, *settings, root=project())
+    outcomes = batch.run(given.names, *settings, root=project(), again=given.again)
     width = max((len(outcome.name) for outcome in outcomes), default=0)
     for outcome in outcomes:
-        state = "failed" if outcome.problem else "done"
-        print(f"{outcome.name:{width}}  {state:6}  {outcome.seconds:7.1f} s  {outcome.path}")
+        state = "failed" if outcome.problem else "as it was" if outcome.kept else "done"
+        print(f"{outcome.name:{width}}  {state:9}  {outcome.seconds:7.1f} s  {outcome.path}")
     return FAILED if any(outcome.problem for outcome in outcomes) else 0
 
 
@@ -214,6 +214,7 @@ OPTIONS: dict[str, dict] = {
     "--profile": {"default": "quick", "metavar": "P", "help": "of profiles.yaml; default: quick"},
     "--dataset": {"metavar": "D", "help": "mnist, fashion_mnist or a path of images"},
     "--kernel": {"metavar": "K", "help": "Jupyter kernel; default: this Python"},
+    "--again": {"action": "store_true", "help": "also what was made from the same before"},
     "--set": {
         "action": "append",
         "default": [],
@@ -234,7 +235,7 @@ OPTIONS: dict[str, dict] = {
 CODING, INSIDE = "--dataset --dim --step", "--model-inside"
 COMMANDS = {
     "data": (_data, "fetch and verify a data set, and say from where", "--dataset"),
-    "run": (_run, "execute notebooks", "names --profile --dataset --kernel --set"),
+    "run": (_run, "execute notebooks", "names --profile --dataset --kernel --set --again"),
     "claims": (_claims, "list what was claimed, and whether it holds", "--profile --dataset"),
     "store ls": (_store_ls, "list every entry", "--json"),
     "store verify": (_store_verify, "read everything; exit 1 if something is damaged", ""),

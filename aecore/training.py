@@ -20,7 +20,10 @@ OPTIMIZERS = {
     "adam": (torch.optim.Adam, {"fused": True}),
     "adamax": (torch.optim.Adamax, {"foreach": True}),
     "adamw": (torch.optim.AdamW, {"fused": True}),
-    "rmsprop": (torch.optim.RMSprop, {"alpha": 0.9, "foreach": True}),  # as in TensorFlow and Hinton's lecture
+    "rmsprop": (
+        torch.optim.RMSprop,
+        {"alpha": 0.9, "foreach": True},
+    ),  # as in TensorFlow and Hinton's lecture
     "sgd": (torch.optim.SGD, {"foreach": True}),
 }
 SECOND = {"elbo": "kl", "rate_distortion": "rate"}  # term of a loss that has two

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -119,6 +120,36 @@ def test_an_executed_notebook_says_what_it_was_made_with(ran, tiny):
     assert made.seconds > 0
     assert made.started.startswith("20")
     assert '"text/plain": "4"' in outputs(ran[1] / "third.ipynb")
+
+
+def test_what_was_made_from_the_same_is_kept(tmp_path, tiny, monkeypatch):
+    for name in ("first", "second"):
+        write(tmp_path, name, tiny, "n")
+    project(tmp_path, ["first", "second"])
+    batch.run([], "small", tiny, root=tmp_path, progress=False)
+    made = batch.folder(tmp_path, "small", tiny) / "first.ipynb"
+    before, again = made.read_bytes(), []
+
+    def execute(job, *rest):
+        again.append(job.name)
+        return batch.Outcome(job.name, made, 0.0)
+
+    def executed(*names, **changes):
+        again.clear()
+        batch.run(names, "small", tiny, root=tmp_path, progress=False, **changes)
+        return list(again)
+
+    monkeypatch.setattr(batch, "_execute", execute)
+    monkeypatch.setattr(batch.kernels, "AHEAD", 0)
+    monkeypatch.setattr(batch.kernels.Kernels, "next", lambda self: nullcontext())
+    assert executed() == []
+    assert made.read_bytes() == before
+    assert executed(again=True) == ["first", "second"]
+    assert executed("first", overrides={"n": 5}) == ["first"]
+    write(tmp_path, "second", tiny, "n + 1")
+    assert executed() == ["second"]
+    monkeypatch.setattr(batch.paths, "LOADED", "another package")
+    assert executed("first") == ["first"]
 
 
 def test_the_order_is_the_book_s_and_others_come_last(tmp_path):

@@ -37,6 +37,7 @@ class Outcome:
     path: Path
     seconds: float
     problem: str | None = None  # None: every cell completed
+    kept: bool = False  # as it was made before, from the same
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ def run(
     root: Path,
     out: Path | None = None,
     progress: bool = True,
+    again: bool = False,
 ) -> list[Outcome]:
     """Executes notebooks of `root` and puts them into `out`, by default `folder(…)`.
 
     No `names` means all. A notebook appears there when every cell has completed; one that fails
-    is kept as `<name>.failed.ipynb` and the next one goes on. Before the first kernel starts
+    is kept as `<name>.failed.ipynb` and the next one goes on. One that is there already, made from
+    the same, is kept, unless all are to be executed `again`. Before the first kernel starts
     everything is checked: raises `InvalidValue`, `StoreError`, `DataError`, `ClusterError` or
     `BatchError`.
     """
@@ -82,10 +85,17 @@ def run(
             raise BatchError(f"the folder {out} can't be made: {error.strerror}") from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
-        ahead = open_.enter_context(kernels.Kernels([job.kernel for job in jobs]))
+        kept = [not again and _is_made(out / f"{job.name}.ipynb", made["inputs"])
+                for job, made in zip(jobs, made_with, strict=True)]  # fmt: skip
+        todo = [job.kernel for job, as_it_was in zip(jobs, kept, strict=True) if not as_it_was]
+        ahead = open_.enter_context(kernels.Kernels(todo))
         outcomes = []
-        for job, made in zip(jobs, made_with, strict=True):
+        for job, made, as_it_was in zip(jobs, made_with, kept, strict=True):
             told.notebook(job.name)
+            if as_it_was:
+                outcomes.append(Outcome(job.name, out / f"{job.name}.ipynb", 0.0, kept=True))
+                told.say(f"{job.name}: as it was")
+                continue
             try:
                 with ahead.next() as ready:
                     outcomes.append(_execute(job, ready, out, made, told))
@@ -168,7 +178,23 @@ def _made_with(job: _Job) -> dict[str, Any]:
     data = load(job.values.get("dataset", DATASET))
     parameters.checked_with_data(job.name, job.known, job.values, data)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
-    return {"dataset": data.name, "commit": paths.commit(), **made}
+    inputs = [job.notebook.read_text(encoding="utf-8"), job.values, data.digest, made]
+    inputs += [paths.LOADED, *(sorted(os.listdir(place)) for place in _published())]
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return {"dataset": data.name, "commit": paths.commit(), "inputs": digest, **made}
+
+
+def _published() -> list[Path]:
+    return [place for layer in paths.published() for place in sorted(layer.glob("*/*"))]
+
+
+def _is_made(path: Path, inputs: str) -> bool:
+    """Whether the notebook at `path` came to its end, made from just these inputs."""
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))["metadata"]["aecore"]
+        return made["inputs"] == inputs and "problem" not in made
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _check_cluster(datasets: set[str]) -> None:

@@ -1,6 +1,7 @@
 """From executed notebooks to the HTML book: staging, Jupyter Book, and the swap at the end."""
 
 import copy
+import hashlib
 import importlib.util
 import json
 import os
@@ -24,6 +25,9 @@ from aecore.page.claims import ANSWER, CLAIM, REPLICATION
 from aecore.page.show import PLOTLY
 from aecore.publish import appendix, fill
 from aecore.publish.fill import Edition
+from aecore.store import paths
+
+INPUTS = ".inputs"  # a digest of what pages were made from, beside them
 
 ICONS = ("angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "file",
          "file-pdf", "list", "magnifying-glass", "moon", "sun", "xmark")  # fmt: skip
@@ -38,7 +42,8 @@ def compile(executed: Path, root: Path) -> Path:
     """Builds the book of the notebooks in `executed` and returns its first page.
 
     `root` is the project's folder, with `_config.yml`, `_toc.yml` and `book/`; the pages land in
-    its `_build/html`. A notebook that is missing or did not finish becomes a page that says so.
+    its `_build/html`, and stay there as they are if they were made from the same. A notebook that
+    is missing or did not finish becomes a page that says so.
     Raises `BookError`, and leaves the pages of the last build as they were, if Sphinx warns of
     anything, or if in the paper profile a claim does not hold.
     """
@@ -54,10 +59,14 @@ def compile(executed: Path, root: Path) -> Path:
         source = build / "source"
         shutil.rmtree(source, ignore_errors=True)
         _stage(source, edition)
+        inputs, made_from = _digest(source), build / "html" / INPUTS
+        if made_from.exists() and made_from.read_text() == inputs:
+            return made_from.with_name("index.html")
         fresh = _jupyter_book(source, build / "book")
         for name, page in pages.items():  # what a page offers for download, as it ran
             nbformat.write(page, fresh / "_sources" / "notebooks" / f"{name}.ipynb")
         _lighten(fresh)
+        (fresh / INPUTS).write_text(inputs)
         return _swap(fresh, build / "html") / "index.html"
 
 
@@ -90,6 +99,14 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("html-page-context", add_scripts)
     app.connect("autodoc-process-docstring", escape)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _digest(source: Path) -> str:
+    """A digest of everything in a folder, and of this package, which makes pages of it."""
+    total = hashlib.sha256(paths.LOADED.encode())
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        total.update(f"\0{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:

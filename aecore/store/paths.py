@@ -27,7 +27,7 @@ def source() -> str:
     """The first digits of a SHA-256 over the package's files as they are now."""
     total = hashlib.sha256()
     package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.yaml")]):
         total.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return total.hexdigest()[:10]
 
