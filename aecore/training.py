@@ -39,22 +39,38 @@ def recipe(spec: Spec) -> int:
 class Training:
     """One run in the making: `epoch()` adds an epoch until it is `done`.
 
-    Its images are codes (N, d) where its encoder is frozen.
+    Its images are codes (N, d) where its encoder is frozen, and those of a training `like` it, if
+    there is one: then a device holds them once.
     """
 
-    def __init__(self, spec: Spec, data: Dataset, device: torch.device | str = "cpu") -> None:
-        images = data.train_images[: spec.train_images]  # uint8 (N, C, H, W)
-        labels = data.train_labels[: spec.train_images]  # int64 (N,)
-        rows = split(len(images), spec.validation, spec.split_seed, spec.folds, spec.fold)
+    def __init__(
+        self,
+        spec: Spec,
+        data: Dataset,
+        device: torch.device | str = "cpu",
+        like: "Training | None" = None,
+    ) -> None:
         self.spec, self.device = spec, torch.device(device)
-        self.images, self.held_out = (images[part].to(self.device) for part in rows)
-        self.labels, self.held_out_labels = (labels[part].to(self.device) for part in rows)
-        shape = tuple(images.shape[1:])
+        self._take(data) if like is None else self.share(like)
+        shape = tuple(data.train_images.shape[1:])
         self.model = accelerate(models.build(spec, shape, data.classes, self.device))
         self.parameters = list(self.model.parameters())
         self.optimizer = optimizer(spec, self.model)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
+
+    def _take(self, data: Dataset) -> None:
+        spec = self.spec
+        images = data.train_images[: spec.train_images]  # uint8 (N, C, H, W)
+        labels = data.train_labels[: spec.train_images]  # int64 (N,)
+        rows = split(len(images), spec.validation, spec.split_seed, spec.folds, spec.fold)
+        self.images, self.held_out = (images[part].to(self.device) for part in rows)
+        self.labels, self.held_out_labels = (labels[part].to(self.device) for part in rows)
+
+    def share(self, other: "Training") -> None:
+        """Have the images of another training instead of copies of them."""
+        self.images, self.held_out = other.images, other.held_out
+        self.labels, self.held_out_labels = other.labels, other.held_out_labels
 
     def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
         """Train one epoch, and `report` the number of images after every step."""
@@ -62,16 +78,20 @@ class Training:
         self.model.train()
         for step, rows in enumerate(batches):
             self.set_learning_rate(step, len(batches))
-            clean = self.sample(self.images, rows)
-            given = self.corrupt(clean, self.draw("corruption", step))
-            output = self.model(given, self.dropout(step), self.draw("dropout", step))
-            loss = self.model.loss(output, self.target(clean, self.labels, rows))
-            self.optimizer.zero_grad()
-            loss.sum().backward()
-            self.optimizer.step()
-            total += loss.detach().double() * rows.shape[-1]
+            total += self.step(step, rows).double() * rows.shape[-1]
             report(rows.numel())
         self.record(total / len(self.images), self.validation_loss())
+
+    def step(self, step: int, rows: Tensor) -> Tensor:
+        """Change the weights by one step for the images of `rows` (n,), and return their loss."""
+        clean = self.sample(self.images, rows)
+        given = self.corrupt(clean, self.draw("corruption", step))
+        output = self.model(given, self.dropout(step), self.draw("dropout", step))
+        loss = self.model.loss(output, self.target(clean, self.labels, rows))
+        self.optimizer.zero_grad()
+        loss.sum().backward()
+        self.optimizer.step()
+        return loss.detach()
 
     def validation_loss(self) -> Tensor | None:
         """Mean loss over the held-out images, corrupted the same way in every epoch."""
@@ -102,10 +122,12 @@ class Training:
 
     def dropout(self, step: int) -> models.Drop:
         """What is applied to every hidden layer."""
-        if not self.spec.dropout:
-            return models.keep
-        key = randomness.key(self.spec.seed, "dropout", len(self.history), step)
-        return Dropout(self.spec.dropout, key)
+        rate = self.spec.dropout
+        return Dropout(rate, self.dropout_key(step)) if rate else models.keep
+
+    def dropout_key(self, step: int) -> int:
+        """The key of what is dropped in a step of this epoch."""
+        return randomness.key(self.spec.seed, "dropout", len(self.history), step)
 
     def target(self, clean: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         """What the network is to return for a batch: its clean images, or their labels."""
@@ -122,12 +144,12 @@ class Training:
         return randomness.generator(self.spec.seed, purpose, epoch, step, self.device)
 
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
-        """Append an epoch's losses to `history`, and keep its weights if they are the best."""
+        """Append an epoch's losses to `history`; with patience, keep its weights if the best."""
         second = SECOND.get(self.spec.loss, "")
         losses = _losses("train", train_loss, second)
         losses |= _losses("validation", validation_loss, second)
         self.history.append({"epoch": len(self.history) + 1, **losses})
-        if self.best_epoch == len(self.history):
+        if self.spec.patience is not None and self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     @property
@@ -162,7 +184,8 @@ def diverged(spec: Spec, last: dict[str, Any], weights: Iterable[Tensor | np.nda
     """Whether a loss of a run's last epoch, or a weight after it, is not finite."""
     held_out = spec.validation > 0 or spec.folds is not None
     lost = last["train_loss"] is None or (held_out and last["validation_loss"] is None)
-    return lost or not all(bool(torch.as_tensor(array).isfinite().all()) for array in weights)
+    finite = [torch.as_tensor(array).isfinite().all() for array in weights]
+    return lost or bool(finite and not torch.stack(finite).all())  # a GPU is waited for once
 
 
 def optimizer(spec: Spec, model: nn.Module) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 
 from aecore import randomness
 from aecore.fast import dropout
-from aecore.fast.dropout import Dropout, hashed, keep_masks, masked, threshold
+from aecore.fast.dropout import Dropout, hashed, hashes, least, masked, signed, threshold
 
 
 def numpy_hash(index, key):
@@ -55,9 +55,10 @@ def test_kernel_drops_what_the_mask_says_whatever_the_layout(rate, shape):
     torch.manual_seed(0)
     key, h = randomness.key(0, "dropout"), torch.randn(shape)
     rows = h.movedim(1, -1)
-    other, mask = keep_masks(rows.shape, [0.5, rate], [key + 1, key], "cpu")
-    assert not torch.equal(other > 0, mask > 0)
-    expected = (rows * mask).movedim(-1, 1)
+    halves = [[signed(of & 0xFFFFFFFF), signed(of >> 32)] for of in (key, key + 1)]
+    kept, other = (hashes(rows.shape, *of, "cpu") >= least(rate) for of in halves)
+    assert not torch.equal(other, kept)
+    expected = (rows * kept / (1 - rate)).movedim(-1, 1)
     layouts = [h, h.contiguous(memory_format=torch.channels_last)] if h.dim() == 4 else [h, h.T.T]
     for given in layouts:
         torch.testing.assert_close(masked(given, rate, key), expected, rtol=1e-6, atol=0)

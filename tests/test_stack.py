@@ -1,8 +1,12 @@
 """Networks trained together against the same networks trained alone, and PyTorch's optimizers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from aecore import models, runs
 from aecore.corruption import GaussianNoise, Occlusion
@@ -107,7 +111,9 @@ def test_a_stack_computes_what_each_network_does(shape):
     networks = [models.build(spec, shape) for spec in specs]
     images = torch.rand(3, 5, *shape)
     keys, rates = [1, 2, 3], [0.0, 0.5, 0.1]
-    whole = Stacked(networks)(images, StackedDropout(rates, keys))
+    together = StackedDropout(rates, "cpu")
+    together.prepare([[0, key] for key in keys], layers=10)
+    whole = Stacked(networks)(images, together.at(1))
     for m, network in enumerate(networks):
         drop = Dropout(rates[m], keys[m])
         torch.testing.assert_close(whole[m], network(images[m], drop), rtol=1e-4, atol=1e-5)
@@ -169,3 +175,48 @@ def test_divergence_stays_with_its_model(tiny):
     assert [training.diverged for training in trainings] == [False, True, False]
     assert len(trainings[1].history) < 3
     assert_alike(trainings[::2], alone(specs[::2], load(tiny)))
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations on tensors that are no views, their bytes, and looks at their devices.
+
+    On the device "meta" tensors have a shape and no values, so whatever asks for one raises.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.operations, self.bytes, self.devices = 0, 0, set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)]
+        self.devices |= {tensor.device.type for tensor in tensors}
+        if not function.is_view:
+            self.operations += 1
+            self.bytes += sum(tensor.numel() * tensor.itemsize for tensor in tensors)
+        return out
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("architecture", ["conv", "dense"])
+def test_a_step_needs_nothing_of_the_host(tiny, monkeypatch, name, architecture):
+    """No number is asked of the device and none is brought there: a GPU need not be waited for."""
+    networks, batch = 180, 128
+    widths = (128,) if architecture == "dense" else ()
+    base = Spec(dataset=tiny, architecture=architecture, widths=widths, optimizer=name)
+    specs = [base.replace(dropout=m / 360, learning_rate=1e-3 * (m + 1)) for m in range(networks)]
+    pixels = torch.zeros(300, 1, 28, 28, dtype=torch.uint8)
+    data = dataclasses.replace(load(tiny), train_images=pixels)
+    first = Training(specs[0], data, "meta")
+    members = Stack([first, *(Training(spec, data, "meta", first) for spec in specs[1:])])
+    members.prepare()
+    rows = torch.zeros(networks, batch, dtype=torch.int64, device="meta")
+    with Counted() as counted, monkeypatch.context() as patch:
+        patch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("a tensor made of numbers"))
+        for step in range(2):
+            members.set_learning_rate(step, 2)
+            members.step(step, rows)
+    assert counted.devices == {"meta"}
+    each, moved = counted.operations / 2, counted.bytes / 2e9
+    print(f"{architecture}, {name}: {each:.0f} operations and {moved:.1f} GB a step")
+    assert each <= 300 and moved <= 13

@@ -29,7 +29,8 @@ from aecore.store.sources import DataError
 from aecore.training import Training, recipe
 
 STACKED = 256  # the most models trained together
-CHECKPOINT_SECONDS = 1.0  # the most work, beside one epoch, that a kill can cost
+CHECKPOINT_SECONDS = 1.0  # the most work, beside one epoch, that a kill can cost,
+CHECKPOINT_SHARE = 0.05  # unless writing it would then take more of the time than this
 
 
 def trained(
@@ -61,8 +62,9 @@ def trained(
     ]
     sizes = [sum(map(images_of, group)) for group in stacked]
     label = f"training {len(specs)} {'model' if len(specs) == 1 else 'models'}"
+    workers = 1 if stacks else None  # a stack fills a GPU
     try:
-        for number, found in run_jobs(train_job, todo, sizes, label, executor):
+        for number, found in run_jobs(train_job, todo, sizes, label, executor, workers=workers):
             for key, entry in zip(todo[number][-1], found, strict=True):
                 store.write("run", key, entry.document, entry.arrays)
                 done += 1
@@ -128,8 +130,10 @@ def train_job(
                 images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))
             missing = {key: spec for key, spec in keyed.items() if entries[key] is None}
-            how = (data, device, store, lease)
-            makings = {key: _Making(key, spec, *how) for key, spec in missing.items()}
+            makings: dict[str, _Making] = {}
+            for key, spec in missing.items():  # a stack's networks have one copy of the images
+                like = next((making.training for making in makings.values()), None)
+                makings[key] = _Making(key, spec, data, device, store, lease, like)
             left = sum(images_left(making.training) for making in makings.values())
             counter.add(sum(map(images_of, specs)) - left)
             while makings:
@@ -145,27 +149,35 @@ def train_job(
 def _train_until_one_is_done(makings: Sequence[_Making], counter: Counter) -> None:
     trainings = [making.training for making in makings]
     together = Stack(trainings) if len(trainings) > 1 else trainings[0]
-    saved = time.perf_counter()
+    saved, pause = time.perf_counter(), CHECKPOINT_SECONDS
     while not any(training.done for training in trainings):
         started = time.perf_counter()
         together.epoch(counter.add)
         now = time.perf_counter()
         for making in makings:
             making.seconds += (now - started) / len(makings)
-        if now - saved > CHECKPOINT_SECONDS:
+        if now - saved > pause:
             for making in makings:
                 making.save()
             saved = time.perf_counter()
+            pause = max(CHECKPOINT_SECONDS, (saved - now) / CHECKPOINT_SHARE)
 
 
 class _Making:
     """A run in the making: its training, where its checkpoints are, and the seconds it took."""
 
     def __init__(
-        self, key: str, spec: Spec, data: Dataset, device: str, store: Store, lease: Lease
+        self,
+        key: str,
+        spec: Spec,
+        data: Dataset,
+        device: str,
+        store: Store,
+        lease: Lease,
+        like: Training | None,
     ) -> None:
         self.key, self.store, self.lease, self.data, self.seconds = key, store, lease, data, 0.0
-        self.training = Training(spec, data, device)
+        self.training = Training(spec, data, device, like)
         if (saved := store.read_checkpoint(key)) is not None:
             restore(self.training, saved.document, saved.arrays)
             self.seconds = saved.document["seconds"]

@@ -33,18 +33,18 @@ class Counter:
     latest = threading.local()
 
     def __init__(self, path: Path | None) -> None:
-        self.path, self.images, self.told = path, 0, 0
+        self.path, self.images, self.told = path, 0, time.monotonic()
         Counter.latest.counter = self
 
     def add(self, images: int) -> None:
-        """Count `images` more and tell it now and then."""
+        """Count `images` more and tell it as often as somebody looks."""
         self.images += images
-        if self.images - self.told >= 2000:
+        if time.monotonic() - self.told >= POLL:
             self.tell()
 
     def tell(self) -> None:
         """Write the count where the parent looks; on another machine there is no such place."""
-        self.told = self.images
+        self.told = time.monotonic()
         if self.path is not None and self.path.parent.is_dir():
             with suppress(OSError):  # a full disk costs the progress, not the job
                 self.path.write_text(str(self.images))
@@ -77,19 +77,23 @@ def run_jobs(
     label: str,
     executor: Executor | None = None,
     unit: str = "images",
+    workers: int | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (number of the job, its result) for every job, as soon as each is done.
 
-    Calls `function(*job, counter_path)` through `executor`, by default one process a core, or this
-    process where it is itself a worker of another's pool, which has the cores and waits for all
-    that its workers start. `sizes` are the images (or what `unit` says) each job will see; the
+    Calls `function(*job, counter_path)` through `executor`, by default `workers` processes, by
+    default one a core, or this process where it is itself a worker of another's pool, which has
+    the cores and waits for all that its workers start. `sizes` are the images (or what `unit` says) each job will see; the
     largest job goes first. If jobs fail, the others are still finished, then the first error is
     raised. Ctrl-C stops the workers at once.
     """
     if executor is None and multiprocessing.parent_process() is not None:
         executor = ThreadPoolExecutor(1)
     pool = executor or loky.get_reusable_executor(
-        loky.cpu_count(), timeout=120, initializer=_end_with, initargs=(os.getpid(), *_place())
+        workers or loky.cpu_count(),
+        timeout=120,
+        initializer=_end_with,
+        initargs=(os.getpid(), *_place()),
     )
     progress = {"total": sum(sizes), "desc": label, "unit": f" {unit}", "unit_scale": True}
     errors, counts = [], [0] * len(jobs)

@@ -7,7 +7,8 @@ up to rounding.
 """
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,9 @@ from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
 from aecore.data import as_floats
-from aecore.fast.dropout import keep_masks
+from aecore.fast import dropout
 from aecore.spec import Spec
-from aecore.training import Training, learning_rate
+from aecore.training import OPTIMIZERS, Training, learning_rate
 
 # What the networks of a stack share; everything else may be their own.
 SHARED = (
@@ -49,20 +50,42 @@ class Stack(Training):
     """
 
     def __init__(self, trainings: Sequence[Training]) -> None:
-        self.trainings = list(trainings)
-        first = self.trainings[0]
-        for other in self.trainings[1:]:  # the same images, held once
-            other.images, other.held_out = first.images, first.held_out
+        self.trainings, first = list(trainings), trainings[0]
+        for other in (*self.trainings[1:], self):  # the same images, held once
+            other.share(first)
         self.spec, self.device = first.spec, first.device
-        self.images, self.held_out = first.images, first.held_out
-        self.labels, self.held_out_labels = first.labels, first.held_out_labels
         self.model = Stacked([training.model for training in self.trainings])
         self.optimizer = StackedOptimizer(self.trainings, list(self.model.parameters()))
+        self.dropouts = StackedDropout([t.spec.dropout for t in self.trainings], self.device)
+
+    def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
+        """Train the next epoch of every network."""
+        self.prepare()
+        super().epoch(report)
+
+    def prepare(self) -> None:
+        """Bring to the device what the next epoch's steps need of the host: nothing else is."""
+        steps = math.ceil(len(self.images) / self.spec.batch_size)
+        rates = [
+            [learning_rate(t.spec, len(t.history) * steps + step, steps) for t in self.trainings]
+            for step in range(steps)
+        ]
+        self.rates = torch.tensor(rates, device=self.device)[..., None]  # (steps, M, 1)
+        drawn = {
+            place: [training.dropout_key(step) for step in range(steps)]
+            for place, training in self._drawing().items()
+        }
+        keys = [drawn[_place(training)] for training in self.trainings]
+        self.dropouts.prepare(keys, len(self.model.layers))
 
     def order(self) -> Tensor:
         """Rows (M, N): the order of every network."""
-        draws = self._generators("order")
-        return torch.stack([randomness.permutation(len(self.images), generator=g) for g in draws])
+        drawn = {place: training.order() for place, training in self._drawing().items()}
+        return torch.stack([drawn[_place(training)] for training in self.trainings])
+
+    def _drawing(self) -> dict[tuple[int, int], Training]:
+        """One training for each seed and age: all others of these draw the same numbers."""
+        return {_place(training): training for training in self.trainings}
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
         """Images (M, n, C, H, W) of rows (M, n), or of (n,), the same for all."""
@@ -78,29 +101,21 @@ class Stack(Training):
 
     def dropout(self, step: int) -> models.Drop:
         """Each network's own dropout, in one pass."""
-        drops = [training.dropout(step) for training in self.trainings]
-        rates = [training.spec.dropout for training in self.trainings]
-        keys = [getattr(drop, "key", 0) for drop in drops]
-        return StackedDropout(rates, keys) if any(rates) else models.keep
+        return self.dropouts.at(step) if any(self.dropouts.rates) else models.keep
 
     def set_learning_rate(self, step: int, steps: int) -> None:
         """Give each network the rate of this step of its own epoch."""
-        rates = [learning_rate(training.spec, len(training.history) * steps + step, steps)
-                 for training in self.trainings]  # fmt: skip
-        self.optimizer.rates = torch.tensor(rates, device=self.device)[:, None]
+        self.optimizer.rates = self.rates[step]
 
     def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
         """A generator for each network; none where nobody would use them."""
         if any(training.spec.corruption for training in self.trainings) and purpose != "dropout":
-            return self._generators(purpose, step, epoch)
+            return [training.draw(purpose, step, epoch) for training in self.trainings]
         return []
 
-    def _generators(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
-        return [training.draw(purpose, step, epoch) for training in self.trainings]
-
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
-        """Give each training its weights, its optimizer's state and its losses (M,)."""
-        self.optimizer.scatter()
+        """Give each training its losses (M,)."""
+        self.optimizer.record()
         losses = [loss.cpu() for loss in (train_loss, validation_loss) if loss is not None]
         for training, *own in zip(self.trainings, *losses, strict=True):
             training.record(*own)
@@ -112,11 +127,13 @@ class Stacked(nn.Module):
     def __init__(self, networks: Sequence[models.Network]) -> None:
         super().__init__()
         self.whole, self.error = copy.deepcopy(networks[0]), networks[0].error
+        self.layers = []
         for name, layer in networks[0].named_modules():
             for kind, stack in KINDS.items():
                 if isinstance(layer, kind):
                     layers = [network.get_submodule(name) for network in networks]
-                    self.whole.set_submodule(name, stack(layers))
+                    self.layers.append(stack(layers))
+                    self.whole.set_submodule(name, self.layers[-1])
 
     def forward(
         self, x: Tensor, drop: models.Drop = models.keep, generator: object = None
@@ -131,7 +148,11 @@ class Stacked(nn.Module):
 
 
 class StackedOptimizer:
-    """One step of all trainings' optimizers at once; the weights of each are a row (M, all)."""
+    """One step of all trainings' optimizers at once; the weights of each are a row (M, all).
+
+    The trainings' own weights, and what their optimizers keep, become views of these rows; where
+    they are padded, `record` brings them up to date.
+    """
 
     def __init__(self, trainings: Sequence[Training], parameters: list[nn.Parameter]) -> None:
         self.trainings, self.parameters = trainings, parameters
@@ -144,6 +165,7 @@ class StackedOptimizer:
         columns = torch.tensor(settings, device=self.weights.device)
         self.weight_decay, self.momentum = columns.split(1, dim=1)
         self.rates = torch.zeros_like(self.momentum)
+        self._hand_out(views=True)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -156,18 +178,31 @@ class StackedOptimizer:
         settings = (self.rates, self.weight_decay, self.momentum)
         update(self.kind, self.weights, grads, self.state, *settings)
 
-    def scatter(self) -> None:
-        """Give each training its weights and its optimizer's state."""
+    def _hand_out(self, views: bool) -> None:
+        """Give the trainings their weights and states: views, and copies of what is padded."""
         kept = {name: self._split(v) for name, v in self.state.items() if name != "step"}
-        for m, training in enumerate(self.trainings):
-            pairs = zip(training.parameters, self._split(self.weights), strict=True)
-            for n, (own, whole) in enumerate(pairs):
-                own.data.copy_(_cut(whole[m], own.shape))
-                state = training.optimizer.state[own]
-                for name, parts in kept.items():
-                    state[name] = torch.empty_like(own).copy_(_cut(parts[n][m], own.shape))
-                if "step" in self.state:
-                    state["step"] = self.state["step"][m].clone()
+        for n, parts in enumerate(self._split(self.weights)):
+            for m, (part, training) in enumerate(zip(parts, self.trainings, strict=True)):
+                own = training.parameters[n]
+                state, whole = training.optimizer.state[own], part.shape == own.shape
+                if whole and views:
+                    own.data = part
+                    state |= {name: states[n][m] for name, states in kept.items()}
+                elif not whole:
+                    own.data.copy_(_cut(part, own.shape))
+                    for name, states in kept.items():
+                        state[name] = torch.empty_like(own).copy_(_cut(states[n][m], own.shape))
+
+    def record(self) -> None:
+        """Bring to the trainings what is no view, and how many steps they have made."""
+        self._hand_out(views=False)
+        if "step" in self.state:
+            counts = self.state["step"][:, None].repeat(1, len(self.parameters))
+            if not OPTIMIZERS[self.kind][1].get("fused"):  # a GPU would have to be waited for
+                counts = counts.cpu()
+            for m, training in enumerate(self.trainings):
+                for n, own in enumerate(training.parameters):
+                    training.optimizer.state[own]["step"] = counts[m, n]
 
     def _split(self, whole: Tensor) -> list[Tensor]:
         """Views of (M, all) in the stacked parameters' shapes."""
@@ -177,8 +212,9 @@ class StackedOptimizer:
     def _gathered(self) -> dict[str, Tensor]:
         """The state of all optimizers: fields (M, all), and "step" (M,)."""
         states = [[t.optimizer.state[own] for own in t.parameters] for t in self.trainings]
-        names = {name for of_one in states for name, v in of_one[0].items() if v is not None}
-        gathered = {name: torch.zeros_like(self.weights) for name in names - {"step"}}
+        nothing, names = torch.zeros(1, 1), {}
+        update(self.kind, nothing, nothing, names, nothing, nothing, nothing)
+        gathered = {name: torch.zeros_like(self.weights) for name in names.keys() - {"step"}}
         for name, whole in gathered.items():
             for n, part in enumerate(self._split(whole)):
                 for m, of_one in enumerate(states):
@@ -222,8 +258,8 @@ def update(
             weight.sub_(rate / (1 - BETA**age) * mean / width)
         case "adamax":  # Kingma & Ba 2015, Algorithm 2
             mean = kept("exp_avg").lerp_(grad, 1 - BETA)
-            largest = torch.maximum(kept("exp_inf").mul_(BETA2), grad.abs() + EPSILON)
-            state["exp_inf"] = largest
+            largest = kept("exp_inf").mul_(BETA2)
+            torch.maximum(largest, grad.abs() + EPSILON, out=largest)
             weight.sub_(rate / (1 - BETA**age) * mean / largest)
         case "rmsprop":  # Tieleman & Hinton 2012
             square = kept("square_avg").mul_(ALPHA).addcmul_(grad, grad, value=1 - ALPHA)
@@ -270,18 +306,53 @@ KINDS = {nn.Linear: StackedLinear, nn.Conv2d: StackedConv, nn.ConvTranspose2d: S
 
 
 class StackedDropout:
-    """`dropout.Dropout` for each network of a stack, with its own rate and key."""
+    """`dropout.Dropout` for each network of a stack, with its own rate and keys."""
 
-    def __init__(self, rates: Sequence[float], keys: Sequence[int]) -> None:
-        self.rates, self.keys, self.layer = rates, keys, 0
+    def __init__(self, rates: Sequence[float], device: torch.device | str) -> None:
+        self.rates = list(rates)
+        least = [dropout.least(rate) for rate in rates]
+        self.least = torch.tensor(least, dtype=torch.int32, device=device)
+        self.scale = torch.tensor([1 / (1 - rate) for rate in rates], device=device)
+
+    def prepare(self, keys: Sequence[Sequence[int]], layers: int) -> None:
+        """Bring the keys (M, steps) of an epoch to the device; at most so many layers drop units.
+
+        Networks with the same keys share their hashes.
+        """
+        columns = [tuple(of_network) for of_network in keys]
+        distinct = list(dict.fromkeys(columns))
+        self.shared = len(distinct) == 1
+        self.which = torch.tensor(
+            [distinct.index(own) for own in columns], device=self.least.device
+        )
+        of_layers = [
+            [[randomness.key(key, layer) for key in of_step] for layer in range(1, layers + 1)]
+            for of_step in zip(*distinct, strict=True)
+        ]  # (steps, layers, U)
+        whole = torch.tensor(of_layers, dtype=torch.int64)
+        halves = torch.stack([whole & 0xFFFFFFFF, whole >> 32]).to(torch.int32)
+        self.halves = halves.to(self.least.device)  # (2, steps, layers, U)
+
+    def at(self, step: int) -> models.Drop:
+        """The dropout of one step, to be called for its layers in their order."""
+        self.step, self.layer = step, 0
+        return self
 
     def __call__(self, h: Tensor) -> Tensor:
-        self.layer += 1
         own = h.unflatten(1, (len(self.rates), -1))  # (N, M, F) or (N, M, C, H, W)
         rows = own.detach().movedim(2, -1)  # (N, M, F) or (N, M, H, W, C)
-        keys = [randomness.key(key, self.layer) for key in self.keys]
-        masks = keep_masks((len(rows), *rows.shape[2:]), self.rates, keys, h.device)  # (M, N, …)
+        shape = (len(rows), *rows.shape[2:])
+        low, high = self.halves[:, self.step, self.layer].view(2, -1, *[1] * len(shape))
+        self.layer += 1
+        found = dropout.hashes(shape, low, high, h.device)  # (U, N, …)
+        found = found if self.shared else found[self.which]
+        least, scale = (v.view(-1, *[1] * len(shape)) for v in (self.least, self.scale))
+        masks = (found >= least) * scale  # (M, N, …)
         return (own * masks.transpose(0, 1).movedim(-1, 2)).flatten(1, 2)
+
+
+def _place(training: Training) -> tuple[int, int]:
+    return training.spec.seed, len(training.history)
 
 
 def _together(layers: Sequence[nn.Module], name: str) -> nn.Parameter:

@@ -53,42 +53,40 @@ class Dropped(torch.autograd.Function):
 def masked(h: Tensor, rate: float, key: int) -> Tensor:
     """h (N, …) with its dropped units 0 and the others divided by 1 - rate."""
     rows = h.movedim(1, -1)  # units in the order in which they are counted
+    low, high, scale = key & 0xFFFFFFFF, key >> 32, 1 / (1 - rate)
     if h.device.type != "cpu":
-        return h * keep_masks(rows.shape, [rate], [key], h.device)[0].movedim(-1, 1)
+        keep = hashes(rows.shape, signed(low), signed(high), h.device) >= least(rate)
+        return h * (keep * scale).movedim(-1, 1)
     rows = rows.contiguous()
     out = torch.empty_like(rows)
-    low, high = key & 0xFFFFFFFF, key >> 32
     values, target = (t.detach().view(-1).numpy() for t in (rows, out))
-    _kernel()(values, target, low, high, threshold(rate), 1 / (1 - rate))
+    _kernel()(values, target, low, high, threshold(rate), scale)
     return out.movedim(-1, 1)
 
 
-def keep_masks(
-    shape: Sequence[int], rates: Sequence[float], keys: Sequence[int], device: torch.device | str
+def hashes(
+    shape: Sequence[int], low: Tensor | int, high: Tensor | int, device: torch.device | str
 ) -> Tensor:
-    """Masks (M, *shape), float, for M rates and keys: 0 with probability `rate`, else 1/(1 - rate).
+    """int32 in the order of numbers without sign, of units of `shape` as they are counted.
 
-    `shape` is that of units as they are counted, (N, F) or (N, H, W, C).
+    `low` and `high` are the halves of a key, or tensors (U, 1, …) of U keys for (U, *shape).
     """
-
-    def aligned(values: list[float], kind: torch.dtype = torch.int32) -> Tensor:
-        return torch.tensor(values, dtype=kind, device=device).view(-1, *[1] * len(shape))
-
-    low = aligned([_signed(key & 0xFFFFFFFF) for key in keys])
-    high = aligned([_signed(key >> 32) for key in keys])
-    least = aligned([_signed(threshold(rate) ^ 2**31) for rate in rates])
     index = torch.arange(math.prod(shape), dtype=torch.int32, device=device).view(*shape)
-    kept = hashed(index, low, high).bitwise_xor_(-(2**31)) >= least  # compared without sign
-    return kept * aligned([1 / (1 - rate) for rate in rates], torch.float32)
+    return hashed(index, low, high).bitwise_xor_(-(2**31))
 
 
-def hashed(index: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def least(rate: float) -> int:
+    """The least of `hashes` whose unit is kept."""
+    return signed(threshold(rate) ^ 2**31)
+
+
+def hashed(index: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
     """Hashes, the bits of int32, of places `index`, int32, under the halves of a 63-bit key.
 
     Wellons' 32-bit hash of two multiplications ("lowbias32", 2018), the halves of the key added
     before and within.
     """
-    z = index * _signed(GOLDEN) + low
+    z = index * signed(GOLDEN) + low
     z = (z ^ (z >> 16 & 0xFFFF)).mul_(FIRST).add_(high)
     z = (z ^ (z >> 15 & 0x1FFFF)).mul_(SECOND)
     return z ^ (z >> 15 & 0x1FFFF)
@@ -99,7 +97,7 @@ def threshold(rate: float) -> int:
     return round(rate * 2**32)
 
 
-def _signed(bits: int) -> int:
+def signed(bits: int) -> int:
     """The int32 of the same 32 bits."""
     return (bits ^ 2**31) - 2**31
 
