@@ -1,4 +1,4 @@
-"""What pages ask: three questions each, exercises with a solution, a line of code that is judged."""
+"""What pages ask: three questions, an exercise with a solution, a line of code that is judged."""
 
 import ast
 import json

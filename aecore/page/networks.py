@@ -1,4 +1,4 @@
-"""Networks as a page runs them: their layers as JSON, for `book/assets/network.js`."""
+"""Networks and codecs as a page runs them: layers and tables as JSON, for `book/assets`."""
 
 import base64
 import hashlib
@@ -80,6 +80,11 @@ def _encoded(layer: dict[str, Any], weights: str) -> dict[str, Any]:
     arrays = {name: np.asarray(layer[name], f"<{weights}") for name in ("weight", "bias")
               if name in layer}  # fmt: skip
     return layer | {name: base64.b64encode(a.tobytes()).decode() for name, a in arrays.items()}
+
+
+def codec(of: Any) -> dict[str, Any]:
+    """A codec's step and cumulative frequencies as JSON, for `book/assets/codec.js`."""
+    return {"step": of.step, "lows": np.asarray(of.prior.lows).tolist(), "tables": of.prior.tables}
 
 
 def several(

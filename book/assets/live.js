@@ -28,7 +28,7 @@
   }
 
   function drawing(figure) {
-    const { networks: name, denoiser, examples, sizes, start } = embedded(figure, "aecore-data");
+    const { networks: name, denoiser, examples, sizes, start, codecs } = embedded(figure, "aecore-data");
     const networks = networksOf(name);
     const { shape, ranges } = networks;
     const through = element("p", "through", figure);
@@ -38,7 +38,7 @@
 
     pad(stage, sheet(examples, shape[0]), shape, (drawn) => see(drawn));
     const middle = element("div", "middle", stage);
-    const show = bars(middle, (code) => aecore.paint(again.canvas, networks.of(d).decode(code), shape));
+    const show = bars(middle, (code) => draw(networks.of(d).decode(code), code));
     const chosen = slider(
       middle,
       "size of the code",
@@ -54,16 +54,21 @@
     const readout = element("p", "readout", figure);
     readout.setAttribute("aria-live", "polite");
 
+    function draw(picture, code) {
+      const codec = codecs[d] && aecore.codec(codecs[d]);
+      const bytes = codec && codec.encode(codec.numbers(code)).length;
+      aecore.paint(again.canvas, picture, shape);
+      again.say(`drawn again from ${plural(d)}` + (codec ? `: ${bytes} ${bytes === 1 ? "byte" : "bytes"}` : ""));
+    }
     function see(drawn) {
       image = drawn;
       const network = networks.of(d);
       const code = network.encode(image);
       const pictures = [network.decode(code), fewer(networks.of("pca"), image, d)];
       show(code, ranges[d]);
+      draw(pictures[0], code);
       aecore.paint(given.canvas, image, shape);
-      aecore.paint(again.canvas, pictures[0], shape);
       aecore.paint(linear.canvas, pictures[1], shape);
-      again.say(`drawn again from ${plural(d)}`);
       linear.say(`PCA, ${plural(d)}`);
       if (denoiser) {
         const network = networks.of("denoiser");
@@ -73,6 +78,7 @@
       through.innerHTML = `${size} numbers in, <b>${d}</b> through, ${size} out`;
       const [ours, pcas] = pictures.map((picture) => error(image, picture).toFixed(4));
       readout.textContent = `Mean squared error of this picture: ${ours}; PCA's with ${plural(d)}: ${pcas}.`;
+      if (codecs[d]) readout.textContent += ` The bytes are those of the code rounded to multiples of ${codecs[d].step}.`;
     }
     chosen.update();
   }
@@ -355,8 +361,62 @@
     new MutationObserver(() => chosen.update()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
+  // A file of compressed images, decoded here: what it costs, and what is left of the images.
+  function unpacking(figure) {
+    const { file, codec: tables, examples, numbers } = embedded(figure, "aecore-data");
+    const [codec, network] = [aecore.codec(tables), aecore.network(embedded(figure, "aecore-decoder"))];
+    const own = Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0));
+    const images = sheet(examples, network.shape[0]);
+    const controls = element("div", "controls", figure);
+    const link = element("a", "", controls, `keep the file: ${own.length} bytes`);
+    Object.assign(link, { download: "digits.aec", href: "data:application/octet-stream;base64," + file });
+    const label = element("label", "", controls, "open one of this model ");
+    const chosen = element("input", "", label);
+    Object.assign(chosen, { type: "file", accept: ".aec" });
+    const rows = element("div", "rows", figure);
+    const readout = element("p", "readout", figure);
+    readout.setAttribute("aria-live", "polite");
+
+    function line(text, count, paint) {
+      const row = element("div", "row", rows);
+      element("span", "", row, text);
+      for (let n = 0; n < count; n++) {
+        const canvas = element("canvas", "aecore-image", row);
+        canvas.setAttribute("role", "img");
+        canvas.setAttribute("aria-label", `image ${n + 1}, ${text}`);
+        paint(canvas, n);
+      }
+    }
+    function open(bytes, name) {
+      let read;
+      try {
+        read = codec.read(bytes, own);
+      } catch ({ message }) {
+        readout.textContent = `${name} ${message}.`;
+        return;
+      }
+      const mine = JSON.stringify(read) === JSON.stringify(numbers);
+      const drawn = read.slice(0, 20).map((one) => network.decode(codec.code(one)));
+      const decoded = drawn.map((picture) => picture.map((value) => Math.round(255 * value) / 255));
+      rows.replaceChildren();
+      if (mine) line("original", images.count, (canvas, n) => aecore.paint(canvas, images.values(n), network.shape));
+      line("decoded here", decoded.length, (canvas, n) => network.paint(canvas, decoded[n]));
+      const each = ((bytes.length - 35) / read.length).toFixed(1);
+      const errors = mine ? decoded.map((picture, n) => error(images.values(n), picture)) : [];
+      const mse = errors.reduce((sum, one) => sum + one, 0) / errors.length;
+      readout.textContent =
+        `${name}: ${bytes.length} bytes, of which 35 say what it is, and ${each} an image hold ${plural(tables.lows.length)} each.` +
+        (mine ? ` Mean squared error ${mse.toFixed(4)}. Each of the ${numbers.flat().length} numbers is the one that Python wrote.` : "");
+    }
+    chosen.addEventListener("change", async () => {
+      const [picked] = chosen.files;
+      if (picked) open(new Uint8Array(await picked.arrayBuffer()), picked.name);
+    });
+    images.ready.then(() => open(own, "digits.aec"));
+  }
+
   const widgets = {
-    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, morph: player, neighbors: picker,
+    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, file: unpacking, morph: player, neighbors: picker,
   };
 
   // Straight paths in code space, step by step.
