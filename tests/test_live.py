@@ -35,8 +35,9 @@ def opened(browser, shown, tmp_path):
     """Opens a page with what was displayed so far, and fails on any error in it."""
     contexts = []
 
-    def open_page():
-        context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    def open_page(**options):
+        size = {"width": 1280, "height": 900}
+        context = browser.new_context(offline=True, viewport=size, **options)
         contexts.append(context)
         page, wrong = context.new_page(), []
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -142,7 +143,7 @@ def _said(count):
 
 
 def test_what_is_drawn_is_counted_in_bytes_as_in_python(opened, shown):
-    (drawable, examples), step = _drawable(), 0.01
+    (drawable, examples), step = _drawable(), 0.05
     codecs = {d: _codec(d, step) for d in (2, 6)}
     tables = {d: networks.codec(codec) for d, (codec, _) in codecs.items()}
     live.draw(drawable, examples, 6, "caption", codecs=tables)
@@ -157,7 +158,7 @@ def test_what_is_drawn_is_counted_in_bytes_as_in_python(opened, shown):
         assert said == f"drawn again from 6 numbers: {_said(counts[-1])}"
         page.get_by_role("button", name="another").click()
     assert len(set(counts)) > 1
-    assert "rounded to multiples of 0.01" in page.locator(".readout").inner_text()
+    assert "rounded to multiples of 0.05" in page.locator(".readout").inner_text()
     before = page.locator(".again span").inner_text()
     for bar in page.locator(".bars [role=slider]").all():  # to their ends, where codes are seldom
         for _ in range(12):
@@ -241,6 +242,61 @@ def test_a_walk_in_the_plane_becomes_a_film(opened, shown):
     assert figure.locator(".others span").first.inner_text() != said
     figure.locator(".picks button", has_text="VAE").click()
     assert frames.count() == 0
+    assert wrong == []
+
+
+def _films():
+    """A page with a decoder and three paths, of which the first bends."""
+    decoder = networks.decoder(_run(2))
+    live.morph_player(decoder, {"0": [0, 0], "1": [1, 1]}, 3, "caption")
+    ends = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    paths = [[ends[a], ends[[a, b]].mean(0), ends[b]] for a, b in ((0, 1), (0, 2), (1, 2))]
+    paths = torch.stack([torch.stack(path) for path in paths])
+    paths[0, 1, 1] = 9
+    pairs, lengths = [[0, 1], [0, 2], [1, 2]], [[4.0, 3.0], [2.0, 2.0], [1.0, 1.0]]
+    live.ways(pairs, paths, lengths, decoder, "caption")
+
+
+def test_films_of_any_pair_move_together(opened, shown):
+    _films()
+    assert shown[-2]["text/html"].count('"weight"') == 0  # the page has the decoder once
+    page, wrong = opened()
+    figure = page.locator(".aecore-ways")
+    both, way = figure.locator(".others canvas"), figure.get_by_label("on the way")
+    start, end = figure.locator("select").all()
+
+    def seen(at, first, second):
+        start.select_option(first)
+        end.select_option(second)
+        way.focus()
+        page.keyboard.press(at)
+        return both.evaluate_all(PIXELS)
+
+    begun, ended = seen("Home", "0", "1"), seen("End", "0", "1")
+    assert begun[0] == begun[1] != ended[0] == ended[1]
+    assert seen("Home", "1", "0") == ended and seen("End", "1", "0") == begun
+    for _ in range(24):
+        page.keyboard.press("ArrowLeft")
+    middle = both.evaluate_all(PIXELS)
+    assert middle[0] != middle[1], "the shortest way bends, the straight one does not"
+    assert "25.0 % less" in figure.locator(".readout").inner_text()
+    assert seen("Home", "0", "2")[0] == begun[0] != seen("Home", "2", "1")[0]
+    assert "0.0 % less" in figure.locator(".readout").inner_text()
+    seen("Home", "1", "1")
+    assert figure.locator(".readout").inner_text() == "Choose two classes."
+    figure.get_by_role("button", name="play").click()
+    figure.get_by_role("button", name="stop").wait_for()
+    page.wait_for_function("document.querySelector('.aecore-ways input').value > 3")
+    figure.get_by_role("button", name="stop").press("Enter")
+    figure.get_by_role("button", name="play").wait_for()
+    assert wrong == []
+
+
+def test_nothing_moves_by_itself_for_who_asks_for_less_motion(opened, shown):
+    _films()
+    page, wrong = opened(reduced_motion="reduce")
+    assert page.locator(".aecore-ways button:visible").count() == 0
+    assert page.locator(".aecore-ways input:visible").count() == 1
     assert wrong == []
 
 

@@ -12,7 +12,7 @@ from aecore.page.show import caption_of, escape, put, script
 from aecore.page.still import picture
 from aecore.page.style import COLORS
 
-PLAY = ("draw", "sizes", "walk", "damage", "film", "file")  # those of one look
+PLAY = ("draw", "sizes", "walk", "damage", "film", "file", "ways")  # those of one look
 
 
 def image_sheet(images: Any) -> str:
@@ -165,6 +165,30 @@ def walk(
     data = {"planes": shown, "examples": _sheet(images), "shape": list(images.shape[1:])}
     data |= {"colors": COLORS, "labels": [int(label) for label in labels]}
     _put_live("walk", "A plane to walk in", script("aecore-data", data))
+    caption_of(caption, runs)
+
+
+def ways(
+    pairs: Any,
+    paths: Any,
+    lengths: Any,
+    decoder: Mapping[str, Any] | None,
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays two films from any class to any other: straight through the plane, and along a path.
+
+    `pairs` (M, 2) are classes, `paths` (M, points, 2) codes from the center of one to that of the
+    other, `lengths` (M, 2) how far the picture moves on the straight way and on that path. The page
+    has the `decoder` already, from a figure before. Without one, or a pair, it says so.
+    """
+    if decoder is None or not len(pairs):
+        put('<p class="aecore-static">No films: there is nothing to show.</p>', "no films")
+        return
+    codes = np.round(np.asarray(paths, dtype=float), 4).tolist()
+    data = {"decoder": decoder["name"], "pairs": np.asarray(pairs).tolist(), "paths": codes}
+    data["lengths"] = np.round(np.asarray(lengths, dtype=float), 4).tolist()
+    _put_live("ways", "Films from any class to any other", script("aecore-data", data))
     caption_of(caption, runs)
 
 

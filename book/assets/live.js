@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   const aecore = window.aecore;
-  const { element, embedded, button, slider, view, sheet, sheetOf, error, chart, pad, bars } = aecore;
+  const { element, embedded, button, slider, choice, view, sheet, sheetOf, error, chart, pad, bars } = aecore;
 
   // The networks of a page by their name, each made when it is first asked for.
   const known = {};
@@ -16,6 +16,14 @@
     const made = {};
     const of = (key) => (made[key] ??= aecore.network(found.networks[key]));
     return (known[name] = { of, ranges: found.ranges, shape: found.shape });
+  }
+
+  // A decoder that a figure of the page has, by its name.
+  function decoderOf(name) {
+    const found = [...document.querySelectorAll("script.aecore-decoder")]
+      .map((script) => JSON.parse(script.textContent))
+      .find((one) => one.name === name);
+    return found && aecore.network(found);
   }
 
   // PCA's picture from the first d of its components.
@@ -361,6 +369,99 @@
     new MutationObserver(() => chosen.update()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
+  // Two films between the same centers, side by side: straight, and along the shortest way found.
+  function filming(figure) {
+    const { decoder, pairs, paths, lengths } = embedded(figure, "aecore-data");
+    const network = decoderOf(decoder);
+    if (!network) return false;
+    const [labels, last] = [[...new Set(pairs.flat())].sort((a, b) => a - b), 48];
+    const controls = element("div", "controls", figure);
+    const [from, to] = [choice(controls, "from", labels, labels[0], turn), choice(controls, "to", labels, labels.at(-1), turn)];
+    const chosen = slider(controls, "on the way", { min: 0, max: last, step: 1, value: last / 2 }, (n) => Math.round((100 * n) / last) + " %", show);
+    const play = button("play", controls, () => (play.ariaPressed === "true" ? rest() : run()));
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) play.hidden = true; // the slider moves too
+    const stage = element("div", "stage", figure);
+    const map = element("canvas", "map", stage);
+    const side = 320;
+    Object.assign(map, { width: side, height: side });
+    map.setAttribute("role", "img");
+    const seen = element("div", "others", stage);
+    const views = ["straight", "shortest found"].map((name) => ({ ...view(seen, name), name }));
+    const readout = element("p", "readout", figure);
+    readout.setAttribute("aria-live", "polite");
+    let [ways, timer] = [[], null];
+
+    // The path from one class to another; it may be kept the other way round.
+    function turn() {
+      const [a, b] = [from, to].map((one) => Number(one.value));
+      const n = pairs.findIndex((pair) => pair.includes(a) && pair.includes(b) && a !== b);
+      const path = n < 0 ? [centers[a], centers[a]] : pairs[n][0] === a ? paths[n] : [...paths[n]].reverse();
+      ways = [[path[0], path.at(-1)], path];
+      const [straight, shortest] = lengths[n] || [0, 0];
+      readout.textContent =
+        n < 0
+          ? "Choose two classes."
+          : `From ${a} to ${b} the picture moves by ${straight.toFixed(2)} on the straight way, by ${shortest.toFixed(2)} on ` +
+            `the shortest that was found: ${(100 * (1 - shortest / straight)).toFixed(1)} % less.`;
+      chosen.update();
+    }
+    const centers = {};
+    pairs.forEach(([a, b], n) => Object.assign(centers, { [a]: paths[n][0], [b]: paths[n].at(-1) }));
+    const every = [0, 1].map((axis) => paths.flat().map((code) => code[axis]));
+    const [low, high] = [every.map((values) => Math.min(...values)), every.map((values) => Math.max(...values))];
+    const at = (code) => code.map((value, axis) => {
+      const share = (value - low[axis]) / (high[axis] - low[axis] || 1);
+      return 24 + (side - 48) * (axis ? 1 - share : share);
+    });
+    function place(way, share) {
+      const spot = share * (way.length - 1);
+      const n = Math.min(way.length - 2, Math.floor(spot));
+      return way[n].map((value, axis) => value + (spot - n) * (way[n + 1][axis] - value));
+    }
+    function show(n) {
+      const places = ways.map((way) => place(way, n / last));
+      views.forEach(({ canvas, say, name }, k) => {
+        network.paint(canvas, network.decode(places[k]));
+        say(name);
+      });
+      const pen = map.getContext("2d");
+      const style = (name) => getComputedStyle(map).getPropertyValue("--aecore-" + name).trim();
+      pen.fillStyle = style("page");
+      pen.fillRect(0, 0, side, side);
+      Object.assign(pen, { font: "600 16px sans-serif", textAlign: "center", textBaseline: "middle", fillStyle: style("muted") });
+      for (const [label, center] of Object.entries(centers)) pen.fillText(label, ...at(center));
+      ways.forEach((way, k) => {
+        pen.strokeStyle = pen.fillStyle = style(k ? "accent" : "ink");
+        pen.lineWidth = 2;
+        pen.setLineDash(k ? [] : [5, 4]);
+        pen.beginPath();
+        way.forEach((code) => pen.lineTo(...at(code)));
+        pen.stroke();
+        pen.beginPath();
+        pen.arc(...at(places[k]), 5, 0, 7);
+        pen.fill();
+      });
+      map.setAttribute("aria-label", `The centers of ${labels.length} classes, and the two ways from ${from.value} to ${to.value}`);
+    }
+    function rest() {
+      clearInterval(timer);
+      play.ariaPressed = "false";
+      play.textContent = "play";
+    }
+    function run() {
+      play.ariaPressed = "true";
+      play.textContent = "stop";
+      if (Number(chosen.range.value) === last) chosen.range.value = 0;
+      timer = setInterval(() => {
+        chosen.range.value = Number(chosen.range.value) + 1;
+        chosen.update();
+        if (Number(chosen.range.value) === last) rest();
+      }, 60);
+    }
+    turn();
+    new MutationObserver(() => chosen.update()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  }
+
   // A file of compressed images, decoded here: what it costs, and what is left of the images.
   function unpacking(figure) {
     const { file, codec: tables, examples, numbers } = embedded(figure, "aecore-data");
@@ -405,7 +506,7 @@
       const errors = mine ? decoded.map((picture, n) => error(images.values(n), picture)) : [];
       const mse = errors.reduce((sum, one) => sum + one, 0) / errors.length;
       readout.textContent =
-        `${name}: ${bytes.length} bytes, of which 35 say what it is, and ${each} an image hold ${plural(tables.lows.length)} each.` +
+        `${name}: ${bytes.length} bytes, of which 35 say what it is; the others, ${each} an image, hold the ${plural(tables.lows.length)} of each.` +
         (mine ? ` Mean squared error ${mse.toFixed(4)}. Each of the ${numbers.flat().length} numbers is the one that Python wrote.` : "");
     }
     chosen.addEventListener("change", async () => {
@@ -416,7 +517,7 @@
   }
 
   const widgets = {
-    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, file: unpacking, morph: player, neighbors: picker,
+    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, file: unpacking, ways: filming, morph: player, neighbors: picker,
   };
 
   // Straight paths in code space, step by step.
@@ -435,16 +536,8 @@
     let images = [];
     let moves = [];
 
-    function choice(text, value) {
-      const label = element("label", "", controls);
-      label.append(text + " ");
-      const select = element("select", "", label);
-      for (const name of labels) select.add(new Option(name, name, false, name === value));
-      select.addEventListener("change", walk);
-      return select;
-    }
-    const from = choice("from", labels.includes("4") ? "4" : labels[0]);
-    const to = choice("to", labels.includes("9") ? "9" : labels[labels.length - 1]);
+    const from = choice(controls, "from", labels, labels.includes("4") ? "4" : labels[0], walk);
+    const to = choice(controls, "to", labels, labels.includes("9") ? "9" : labels[labels.length - 1], walk);
     const range = element("input", "", element("label", "grow", controls));
     Object.assign(range, { type: "range", min: 0, max: steps - 1, step: 1, value: 0 });
     range.setAttribute("aria-label", "step");
