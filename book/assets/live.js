@@ -130,6 +130,18 @@
     images.ready.then(chosen.update);
   }
 
+  // The numbers of classes at their `centers` on a map, with a rim that parts them from what is below.
+  function named(pen, centers, at, style) {
+    pen.setLineDash([]);
+    pen.font = "600 17px sans-serif";
+    Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineWidth: 4, strokeStyle: style("page") });
+    for (const [label, center] of Object.entries(centers)) {
+      pen.strokeText(label, ...at(center));
+      pen.fillStyle = style("ink");
+      pen.fillText(label, ...at(center));
+    }
+  }
+
   // A plane of codes to walk in: what is decoded there, the image nearest in the code, and of the way
   // a film.
   function walking(figure) {
@@ -182,13 +194,7 @@
         pen.arc(u, v, 3, 0, 7);
         pen.fill();
       });
-      pen.font = "600 17px sans-serif";
-      Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineWidth: 4, strokeStyle: style("page") });
-      plane.centroids.forEach((center, label) => {
-        pen.strokeText(label, ...at(center));
-        pen.fillStyle = style("ink");
-        pen.fillText(label, ...at(center));
-      });
+      named(pen, plane.centroids, at, style);
       Object.assign(pen, { lineWidth: 2, strokeStyle: style("ink") });
       pen.beginPath();
       way.forEach((one) => pen.lineTo(...at(one)));
@@ -428,8 +434,6 @@
       const style = (name) => getComputedStyle(map).getPropertyValue("--aecore-" + name).trim();
       pen.fillStyle = style("page");
       pen.fillRect(0, 0, side, side);
-      Object.assign(pen, { font: "600 16px sans-serif", textAlign: "center", textBaseline: "middle", fillStyle: style("muted") });
-      for (const [label, center] of Object.entries(centers)) pen.fillText(label, ...at(center));
       ways.forEach((way, k) => {
         pen.strokeStyle = pen.fillStyle = style(k ? "accent" : "ink");
         pen.lineWidth = 2;
@@ -441,6 +445,7 @@
         pen.arc(...at(places[k]), 5, 0, 7);
         pen.fill();
       });
+      named(pen, centers, at, style);
       map.setAttribute("aria-label", `The centers of ${labels.length} classes, and the two ways from ${from.value} to ${to.value}`);
     }
     function rest() {
