@@ -263,13 +263,29 @@ def test_figures_out_of_sight_become_stills_again(built_book, visit):
 
 
 def test_search_lists_pages_before_the_names_of_functions(built_book, visit):
-    page, _ = visit(built_book / "search.html")
+    page, wrong = visit(built_book / "search.html")
     page.goto((built_book / "search.html").as_uri() + "?q=corruption")
     page.locator("#search-results li a").first.wait_for()
     links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.pathname)")
     of_api = [link.endswith("api.html") for link in links]
     assert True in of_api and False in of_api
     assert of_api == sorted(of_api)
+    assert wrong == []
+
+
+def test_a_page_that_is_found_says_what_stands_there_and_leads_to_it(built_book, visit):
+    page, wrong = visit(built_book / "search.html")
+    page.goto((built_book / "search.html").as_uri() + "?q=freezing")
+    found = page.locator("#search-results li", has_text="Do codes help where labels are few?").first
+    said = found.locator("p").inner_text()
+    assert "We freeze the encoder and train a small head" in said and len(said) < 250
+    assert found.locator("mark").inner_text() == "freeze"
+    found.locator("a").click()
+    page.wait_for_url("**/transfer.html#do-codes-help-where-labels-are-few")
+    assert "train a small head" in page.locator("section:target > p").first.inner_text()
+    assert (built_book / "_static" / "excerpts.js").stat().st_size < 200_000
+    assert "excerpts.js" not in (built_book / "book" / "intro.html").read_text()
+    assert wrong == []
 
 
 def test_the_book_has_nothing_that_no_page_asks_for(built_book):

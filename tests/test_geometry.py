@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from aecore.analysis import geometry
+from aecore.analysis import geometry, latent
 from aecore.checks import InvalidValue
 from aecore.data import load
 from aecore.runs import fit
@@ -81,6 +81,24 @@ def test_geometry_of_runs_is_a_row_each_and_kept(tiny, tmp_path):
     assert geometry.geometry(runs, points=5, store=store).equals(found)
 
 
+def test_ways_join_all_pairs_of_classes_and_are_kept(tiny, tmp_path):
+    store = Store(tmp_path, layers=())
+    runs = fit(Spec(dataset=tiny, latent_dim=2, epochs=1), store=store)
+    [found] = geometry.ways(runs, 5, store=store)
+    [centers] = latent.centroids_of(runs)
+    assert found.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert found.paths.shape == (3, 5, 2)
+    for end in (0, 1):
+        torch.testing.assert_close(found.paths[:, -end], centers[found.pairs[:, end]])
+    straight = geometry.straight(*centers[found.pairs].unbind(1), 5)
+    for n, paths in enumerate((straight, found.paths)):
+        measured = geometry.lengths(runs[0].decode, paths)
+        torch.testing.assert_close(found.lengths[:, n], measured, rtol=1e-4, atol=1e-6)
+    assert (found.lengths[:, 1] <= found.lengths[:, 0]).all()
+    [again] = geometry.ways(runs, 5, store=store)
+    assert torch.equal(again.paths, found.paths)
+
+
 def test_a_single_class_has_no_way_to_another(tiny, tmp_path, monkeypatch):
     (run,) = fit(Spec(dataset=tiny, latent_dim=2, epochs=1), store=Store(tmp_path, layers=()))
     data = load(tiny)
@@ -88,3 +106,5 @@ def test_a_single_class_has_no_way_to_another(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(geometry, "load", lambda name: alone)
     found = geometry.measure(run, 5)
     assert math.isnan(found["detour"]) and found["condition"] >= 1
+    monkeypatch.setattr(latent, "load", lambda name: alone)
+    assert geometry._ways(run, 5) == {"pairs": [], "paths": [], "lengths": []}

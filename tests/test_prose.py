@@ -18,7 +18,7 @@ COMPARES = re.compile(
     re.IGNORECASE,
 )
 NOT_PROSE = re.compile(
-    r"```.*?```|^\s*#.*?$|^\|.*?$|\$\$?[^$]*\$\$?|\{cite[^`]*`[^`]*`", re.S | re.M
+    r"```.*?```|<[^>]+>|^\s*#.*?$|^\|.*?$|\$\$?[^$]*\$\$?|\{cite[^`]*`[^`]*`", re.S | re.M
 )
 
 

@@ -3,7 +3,8 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Unpack
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import pandas as pd
 import torch
@@ -123,6 +124,39 @@ def geodesics(decode: Decode, starts: Tensor, ends: Tensor, points: int = 25) ->
     found = (paths + waves @ weights).detach()
     shorter = lengths(decode, found) < lengths(decode, paths)
     return torch.where(shorter[:, None, None], found, paths)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Shortest ways between pairs of class centroids, and how long they are.
+
+    `pairs` (M, 2) are classes, `paths` (M, points, d) what `geodesics` finds between them,
+    `lengths` (M, 2) those of the straight way and of that path. M is 0 where there is one class.
+    """
+
+    pairs: Tensor
+    paths: Tensor
+    lengths: Tensor
+
+
+def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[Ways]:
+    """The `Ways` of each run between all pairs of its centroids, so many `points` on each."""
+    how = {"unit": "models", "points": points, **where}
+    found = of_runs("ways", GEOMETRY, _ways, runs, "looking for shortest ways", **how)
+    return [Ways(*(torch.tensor(of[name]) for name in ("pairs", "paths", "lengths")))
+            for of in found]  # fmt: skip
+
+
+def _ways(run: Run, points: int) -> dict[str, Any]:
+    [centers], decode = latent.centroids_of([run]), run.plain().decode
+    known = centers.isfinite().all(1).nonzero().flatten()
+    if len(known) < 2:
+        return {"pairs": [], "paths": [], "lengths": []}
+    pairs = torch.combinations(known)
+    ends = centers[pairs].unbind(1)
+    paths = geodesics(decode, *ends, points)
+    both = [lengths(decode, way) for way in (straight(*ends, points), paths)]
+    return {"pairs": pairs, "paths": paths, "lengths": torch.stack(both, 1)}
 
 
 def geometry(runs: Sequence[Run], points: int = 25, **where: Unpack[Where]) -> pd.DataFrame:

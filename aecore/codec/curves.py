@@ -9,6 +9,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from aecore.codec import files
+from aecore.codec.prior import Prior
 from aecore.codec.transforms import Autoencoder, Codec, PrincipalComponents, Transform
 from aecore.data import Dataset, as_floats, load
 from aecore.engine.measured import Asked, Where, answers, frame, of_runs
@@ -58,9 +59,8 @@ def _of_run(run: Run, steps: Sequence[float]) -> list[dict[str, float]]:
     def model(codec: Codec) -> int:
         return len(files.model_bytes(files.to_entry(codec)))
 
-    data = load(run.spec.dataset)
-    train = data.train_images[: run.spec.train_images]
-    return _rates(Autoencoder.of(run), steps, train, data.test_images, model)
+    test = load(run.spec.dataset).test_images
+    return _rates(Autoencoder.of(run), steps, _trained_on(run), test, model)
 
 
 def pca_rates(
@@ -163,6 +163,29 @@ def compared(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)], ignore_index=True).dropna(subset="mse")
 
 
+def codecs(runs: Sequence[Run], step: float, **where: Unpack[Where]) -> list[Codec]:
+    """The codec of every run at one step, its prior that of the run's own training images."""
+
+    def size(run: Run) -> int:
+        return len(_trained_on(run))
+
+    how = {**where, "step": float(step)}
+    found = of_runs("prior", VERSION, _prior, runs, "learning priors", size, **how)
+    priors = [Prior(np.array(of["lows"]), [*map(np.array, of["frequencies"])]) for of in found]
+    pairs = zip(runs, priors, strict=True)
+    return [Codec(Autoencoder.of(run), float(step), prior) for run, prior in pairs]
+
+
+def _prior(run: Run, step: float) -> dict[str, Any]:
+    transform, train = Autoencoder.of(run), _trained_on(run)
+    prior = Codec.learned(transform, step, transform.encode(train)).prior
+    return {"lows": prior.lows, "frequencies": [*prior.frequencies]}
+
+
+def _trained_on(run: Run) -> Tensor:
+    return load(run.spec.dataset).train_images[: run.spec.train_images]
+
+
 def decoded(runs: Runs, rates: pd.DataFrame, images: Tensor) -> dict[str, Tensor]:
     """Images (N, C, H, W) in [0, 1] as each row of `rates` leaves them, by what it takes.
 
@@ -170,9 +193,7 @@ def decoded(runs: Runs, rates: pd.DataFrame, images: Tensor) -> dict[str, Tensor
     """
     found, of = {}, {run.key: run for run in runs}
     for row in rates.itertuples():
-        transform, spec = Autoencoder.of(of[row.key]), of[row.key].spec
-        train = load(spec.dataset).train_images[: spec.train_images]
-        codec = Codec.learned(transform, row.step, transform.encode(train))
+        [codec] = codecs([of[row.key]], row.step)
         name = f"{row.bytes:.1f} bytes: d = {row.latent_dim}, step {row.step:g}"
         found[name] = as_floats(codec.decode(codec.encode(images)))
     return found

@@ -61,6 +61,25 @@ class Parts:
         return self.header + self.model + self.codes
 
 
+def packed(images: Tensor, codec: Codec, model_inside: bool = False) -> tuple[bytes, Parts]:
+    """The content of a file of uint8 images (N, C, H, W), and what its bytes are.
+
+    Raises `InvalidValue` for images of another shape than the model's, or none.
+    """
+    shape, allowed = tuple(images.shape[1:]), codec.transform.image_shape
+    if shape != allowed or not 0 < len(images) <= MOST_IMAGES:
+        said = f"{len(images)} images of {_by(shape)}"
+        raise InvalidValue(f"{said} are not allowed: must be 1 or more of {_by(allowed)}")
+    entry, numbers, prior = to_entry(codec), codec.encode(images), codec.prior
+    codes = prior.encode(numbers[0]) if len(images) == 1 else prior.encode_stream(numbers)
+    inside = model_bytes(entry) if model_inside else b""
+    fields = (VERSION, model_inside, *shape, len(images), bytes.fromhex(_key(entry)))
+    header = HEADER.pack(MAGIC, *fields) + (LENGTH.pack(len(inside)) if inside else b"")
+    content = header + inside + codes
+    parts = Parts(len(header) + CHECKSUM.size, len(inside), len(codes))
+    return content + CHECKSUM.pack(zlib.crc32(content)), parts
+
+
 def compress(
     images: Tensor, codec: Codec, path: Path, model_inside: bool = False, store: Store | None = None
 ) -> Parts:
@@ -69,22 +88,12 @@ def compress(
     Raises `InvalidValue` for images of another shape than the model's, or none, `FileError` where
     the file can't be written.
     """
-    shape, allowed = tuple(images.shape[1:]), codec.transform.image_shape
-    if shape != allowed or not 0 < len(images) <= MOST_IMAGES:
-        said = f"{len(images)} images of {_by(shape)}"
-        raise InvalidValue(f"{said} are not allowed: must be 1 or more of {_by(allowed)}")
-    entry, numbers = to_entry(codec), codec.encode(images)
-    key = _key(entry)
-    (store or Store()).write(KIND, key, entry.document, entry.arrays)
-    prior = codec.prior
-    codes = prior.encode(numbers[0]) if len(images) == 1 else prior.encode_stream(numbers)
-    inside = model_bytes(entry) if model_inside else b""
-    fields = (VERSION, model_inside, *shape, len(images), bytes.fromhex(key))
-    header = HEADER.pack(MAGIC, *fields) + (LENGTH.pack(len(inside)) if inside else b"")
-    content = header + inside + codes
+    content, parts = packed(images, codec, model_inside)
+    entry = to_entry(codec)
+    (store or Store()).write(KIND, _key(entry), entry.document, entry.arrays)
     with written(path) as draft:
-        draft.write_bytes(content + CHECKSUM.pack(zlib.crc32(content)))
-    return Parts(len(header) + CHECKSUM.size, len(inside), len(codes))
+        draft.write_bytes(content)
+    return parts
 
 
 def decompress(path: Path, store: Store | None = None) -> Tensor:

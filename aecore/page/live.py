@@ -12,7 +12,7 @@ from aecore.page.show import caption_of, escape, put, script
 from aecore.page.still import picture
 from aecore.page.style import COLORS
 
-PLAY = ("draw", "sizes", "walk", "damage", "film")  # those of one look
+PLAY = ("draw", "sizes", "walk", "damage", "film", "file", "ways")  # those of one look
 
 
 def image_sheet(images: Any) -> str:
@@ -98,15 +98,18 @@ def draw(
     caption: str,
     runs: Iterable[Any] = (),
     name: str | None = None,
+    codecs: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> None:
     """Displays a square to draw on, the drawing's code as bars to drag, and what it is drawn as.
 
     `networks` are those of `networks.several`: one for each size of the code, of which `start` is
     shown first, "pca", and perhaps a "denoiser". The square begins with one of the `examples`
-    (N, C, H, W) in [0, 1]. `name` is how a prose page asks for it.
+    (N, C, H, W) in [0, 1]. `name` is how a prose page asks for it. With `codecs`, a
+    `networks.codec` for each size, it says how many bytes the code takes.
     """
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"denoiser": "denoiser" in networks["networks"], "sizes": _sizes(networks)}
+    data["codecs"] = dict(codecs or {})
     scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
     _put_live("draw", "A square to draw on", scripts, name)
     caption_of(caption, runs)
@@ -165,6 +168,30 @@ def walk(
     caption_of(caption, runs)
 
 
+def ways(
+    pairs: Any,
+    paths: Any,
+    lengths: Any,
+    decoder: Mapping[str, Any] | None,
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays two films from any class to any other: straight through the plane, and along a path.
+
+    `pairs` (M, 2) are classes, `paths` (M, points, 2) codes from the center of one to that of the
+    other, `lengths` (M, 2) how far the picture moves on the straight way and on that path. The page
+    has the `decoder` already, from a figure before. Without one, or a pair, it says so.
+    """
+    if decoder is None or not len(pairs):
+        put('<p class="aecore-static">No films: there is nothing to show.</p>', "no films")
+        return
+    codes = np.round(np.asarray(paths, dtype=float), 4).tolist()
+    data = {"decoder": decoder["name"], "pairs": np.asarray(pairs).tolist(), "paths": codes}
+    data["lengths"] = np.round(np.asarray(lengths, dtype=float), 4).tolist()
+    _put_live("ways", "Films from any class to any other", script("aecore-data", data))
+    caption_of(caption, runs)
+
+
 def damage(
     networks: Mapping[str, Any],
     examples: Any,
@@ -218,6 +245,32 @@ def film(
         "losses": {name: list(enumerate(values)) for name, values in losses.items()},
     }
     _put_live("film", "A film of the training", script("aecore-data", data))
+    caption_of(caption, runs)
+
+
+def file(
+    content: bytes,
+    codec: Mapping[str, Any],
+    decoder: Mapping[str, Any] | None,
+    originals: Any,
+    numbers: Any,
+    caption: str,
+    runs: Iterable[Any] = (),
+) -> None:
+    """Displays a file of compressed images that the page itself decodes, and offers it as one.
+
+    `content` is that of an `.aec` file without its model inside, `codec` and `decoder` are what
+    `networks` makes of the codec and the run; the `originals` (N, C, H, W) in [0, 1] and their
+    `numbers` (N, d) are what the page compares with. Where it has no form of the `decoder`, it says
+    so.
+    """
+    if decoder is None:
+        put('<p class="aecore-static">No file: pages can\'t run this network.</p>', "no file")
+        return
+    data = {"file": base64.b64encode(content).decode(), "codec": codec}
+    data |= {"examples": _sheet(originals), "numbers": np.asarray(numbers).tolist()}
+    scripts = script("aecore-data", data) + script("aecore-decoder", decoder)
+    _put_live("file", "A file that the page decodes", scripts)
     caption_of(caption, runs)
 
 

@@ -1,4 +1,4 @@
-"""Networks as a page runs them: their layers as JSON, for `book/assets/network.js`."""
+"""Networks and codecs as a page runs them: layers and tables as JSON, for `book/assets`."""
 
 import base64
 import hashlib
@@ -15,7 +15,8 @@ def decoder(run: Any) -> dict[str, Any] | None:
     """The run's decoder as JSON: layers in order, weights as base64 of little-endian float32.
 
     Linear and then transposed convolution layers; between them stand ReLUs and, before the first
-    convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't run.
+    convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't run. By
+    its name another part of the page finds it.
     """
     if not FAMILIES[run.spec.architecture].live:
         return None
@@ -50,7 +51,7 @@ def linear(pca: Any, image_shape: Sequence[int]) -> dict[str, Any]:
 def _payload(run: Any, weights: str, **sides: list[dict[str, Any]]) -> dict[str, Any]:
     sides = {side: [_encoded(layer, weights) for layer in of] for side, of in sides.items()}
     of_codes = {"latent_dim": run.spec.latent_dim, "shape": list(run.image_shape)}
-    return {**of_codes, "weights": weights, **sides}
+    return {"name": _name(sides), **of_codes, "weights": weights, **sides}
 
 
 def _layers(modules: Iterable[Any], smallest: Sequence[int], last: str | None) -> list[dict]:
@@ -82,6 +83,15 @@ def _encoded(layer: dict[str, Any], weights: str) -> dict[str, Any]:
     return layer | {name: base64.b64encode(a.tobytes()).decode() for name, a in arrays.items()}
 
 
+def _name(of: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:12]
+
+
+def codec(of: Any) -> dict[str, Any]:
+    """A codec's step and cumulative frequencies as JSON, for `book/assets/codec.js`."""
+    return {"step": of.step, "lows": np.asarray(of.prior.lows).tolist(), "tables": of.prior.tables}
+
+
 def several(
     networks: Mapping[Any, dict[str, Any]], codes: Mapping[Any, Any] | None = None
 ) -> dict[str, Any]:
@@ -92,6 +102,5 @@ def several(
     made = {str(key): of for key, of in networks.items()}
     every = {str(key): np.asarray(of).round(4) for key, of in (codes or {}).items()}
     ranges = {key: [of.min(0).tolist(), of.max(0).tolist()] for key, of in every.items()}
-    name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
     shape = next(iter(made.values()))["shape"]
-    return {"name": name, "networks": made, "ranges": ranges, "shape": shape}
+    return {"name": _name(made), "networks": made, "ranges": ranges, "shape": shape}

@@ -200,13 +200,6 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def reveal(question: str, answer: str) -> None:
-    """Displays a question, and folded away under it what this run says."""
-    said = f"<p>{escape(answer)}</p>"
-    fold = f'<details class="aecore-reveal"><summary>{escape(question)}</summary>{said}</details>'
-    put(fold, f"{question}\n{answer}")
-
-
 def put(markup: str, text: str, **bundle: Any) -> None:
     """Displays HTML, or for who can't show it the text, beside other forms by MIME type."""
     from IPython.display import display

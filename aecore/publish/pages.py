@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import html
 import importlib.util
 import json
 import os
@@ -31,6 +32,9 @@ INPUTS = ".inputs"  # a digest of what pages were made from, beside them
 
 ICONS = ("angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "file",
          "file-pdf", "list", "magnifying-glass", "moon", "sun", "xmark")  # fmt: skip
+SCRIPTS = ("network.js", "codec.js", "parts.js", "live.js", "figures.js")
+EXCERPTS = "excerpts.js"  # what the page of the search shows of others
+PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.S)  # of what a notebook has displayed
 _BUILD = "from jupyter_book.cli.main import main; main()"
 
 
@@ -75,8 +79,10 @@ def setup(app: Any) -> dict[str, bool]:
 
     def add_scripts(app: Any, page: str, template: str, context: dict, doctree: Any) -> None:
         if '<figure class="aecore-' in context.get("body", ""):
-            for script in ("network.js", "parts.js", "live.js", "figures.js"):
+            for script in SCRIPTS:
                 app.add_js_file(script, loading_method="defer")
+        if page == "search":
+            app.add_js_file(EXCERPTS)
 
     def formula(display: str) -> tuple[Any, None]:
         def visit(writer: Any, node: nodes.Element) -> None:
@@ -95,9 +101,19 @@ def setup(app: Any) -> dict[str, bool]:
         parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]
         lines[:] = "`".join(parts).split("\n")
 
+    def write_excerpts(app: Any, failed: Exception | None) -> None:
+        # The pages, not the reference: a name that is found there says itself what it is.
+        if failed:
+            return
+        pages = sorted(app.env.found_docs - {"book/api"})
+        texts = {page: _sections(app.env.get_doctree(page)) for page in pages}
+        script = f"var Excerpts = {json.dumps(texts, separators=(',', ':'), ensure_ascii=False)};"
+        (Path(app.outdir) / "_static" / EXCERPTS).write_text(script, encoding="utf-8")
+
     app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
     app.connect("html-page-context", add_scripts)
     app.connect("autodoc-process-docstring", escape)
+    app.connect("build-finished", write_excerpts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -107,6 +123,28 @@ def _digest(source: Path) -> str:
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         total.update(f"\0{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes())
     return total.hexdigest()
+
+
+def _sections(page: nodes.document) -> list[tuple[str, str]]:
+    """What each section of a page says in plain text, captions and answers included, by its id."""
+    found = []
+    for section in page.findall(nodes.section):
+        told = []
+        for part in section.findall(lambda node: isinstance(node, nodes.paragraph | nodes.raw)):
+            inside = part.parent
+            while not isinstance(inside, nodes.section):
+                inside = inside.parent
+            if inside is section:
+                raw = isinstance(part, nodes.raw)
+                told += _plain(part.astext()) if raw else [part.astext()]
+        if told:
+            found.append((section["ids"][0], " ".join(" ".join(told).split())))
+    return found
+
+
+def _plain(markup: str) -> list[str]:
+    """The paragraphs of HTML as text."""
+    return [html.unescape(re.sub("<[^>]+>", "", one)) for one in PARAGRAPH.findall(markup)]
 
 
 def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   const aecore = window.aecore;
-  const { element, embedded, button, slider, view, sheet, sheetOf, error, chart, pad, bars } = aecore;
+  const { element, embedded, button, slider, choice, view, sheet, sheetOf, error, chart, pad, bars } = aecore;
 
   // The networks of a page by their name, each made when it is first asked for.
   const known = {};
@@ -18,6 +18,14 @@
     return (known[name] = { of, ranges: found.ranges, shape: found.shape });
   }
 
+  // A decoder that a figure of the page has, by its name.
+  function decoderOf(name) {
+    const found = [...document.querySelectorAll("script.aecore-decoder")]
+      .map((script) => JSON.parse(script.textContent))
+      .find((one) => one.name === name);
+    return found && aecore.network(found);
+  }
+
   // PCA's picture from the first d of its components.
   function fewer(pca, image, d) {
     return pca.decode(pca.encode(image).map((value, n) => (n < d ? value : 0)));
@@ -28,7 +36,7 @@
   }
 
   function drawing(figure) {
-    const { networks: name, denoiser, examples, sizes, start } = embedded(figure, "aecore-data");
+    const { networks: name, denoiser, examples, sizes, start, codecs } = embedded(figure, "aecore-data");
     const networks = networksOf(name);
     const { shape, ranges } = networks;
     const through = element("p", "through", figure);
@@ -38,7 +46,7 @@
 
     pad(stage, sheet(examples, shape[0]), shape, (drawn) => see(drawn));
     const middle = element("div", "middle", stage);
-    const show = bars(middle, (code) => aecore.paint(again.canvas, networks.of(d).decode(code), shape));
+    const show = bars(middle, (code) => draw(networks.of(d).decode(code), code));
     const chosen = slider(
       middle,
       "size of the code",
@@ -54,16 +62,21 @@
     const readout = element("p", "readout", figure);
     readout.setAttribute("aria-live", "polite");
 
+    function draw(picture, code) {
+      const codec = codecs[d] && aecore.codec(codecs[d]);
+      const bytes = codec && codec.encode(codec.numbers(code)).length;
+      aecore.paint(again.canvas, picture, shape);
+      again.say(`drawn again from ${plural(d)}` + (codec ? `: ${bytes} ${bytes === 1 ? "byte" : "bytes"}` : ""));
+    }
     function see(drawn) {
       image = drawn;
       const network = networks.of(d);
       const code = network.encode(image);
       const pictures = [network.decode(code), fewer(networks.of("pca"), image, d)];
       show(code, ranges[d]);
+      draw(pictures[0], code);
       aecore.paint(given.canvas, image, shape);
-      aecore.paint(again.canvas, pictures[0], shape);
       aecore.paint(linear.canvas, pictures[1], shape);
-      again.say(`drawn again from ${plural(d)}`);
       linear.say(`PCA, ${plural(d)}`);
       if (denoiser) {
         const network = networks.of("denoiser");
@@ -73,6 +86,7 @@
       through.innerHTML = `${size} numbers in, <b>${d}</b> through, ${size} out`;
       const [ours, pcas] = pictures.map((picture) => error(image, picture).toFixed(4));
       readout.textContent = `Mean squared error of this picture: ${ours}; PCA's with ${plural(d)}: ${pcas}.`;
+      if (codecs[d]) readout.textContent += ` The bytes are those of the code rounded to multiples of ${codecs[d].step}.`;
     }
     chosen.update();
   }
@@ -114,6 +128,18 @@
       }
     );
     images.ready.then(chosen.update);
+  }
+
+  // The numbers of classes at their `centers` on a map, with a rim that parts them from what is below.
+  function named(pen, centers, at, style) {
+    pen.setLineDash([]);
+    pen.font = "600 17px sans-serif";
+    Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineWidth: 4, strokeStyle: style("page") });
+    for (const [label, center] of Object.entries(centers)) {
+      pen.strokeText(label, ...at(center));
+      pen.fillStyle = style("ink");
+      pen.fillText(label, ...at(center));
+    }
   }
 
   // A plane of codes to walk in: what is decoded there, the image nearest in the code, and of the way
@@ -168,13 +194,7 @@
         pen.arc(u, v, 3, 0, 7);
         pen.fill();
       });
-      pen.font = "600 17px sans-serif";
-      Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineWidth: 4, strokeStyle: style("page") });
-      plane.centroids.forEach((center, label) => {
-        pen.strokeText(label, ...at(center));
-        pen.fillStyle = style("ink");
-        pen.fillText(label, ...at(center));
-      });
+      named(pen, plane.centroids, at, style);
       Object.assign(pen, { lineWidth: 2, strokeStyle: style("ink") });
       pen.beginPath();
       way.forEach((one) => pen.lineTo(...at(one)));
@@ -355,8 +375,154 @@
     new MutationObserver(() => chosen.update()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
+  // Two films between the same centers, side by side: straight, and along the shortest way found.
+  function filming(figure) {
+    const { decoder, pairs, paths, lengths } = embedded(figure, "aecore-data");
+    const network = decoderOf(decoder);
+    if (!network) return false;
+    const [labels, last] = [[...new Set(pairs.flat())].sort((a, b) => a - b), 48];
+    const controls = element("div", "controls", figure);
+    const [from, to] = [choice(controls, "from", labels, labels[0], turn), choice(controls, "to", labels, labels.at(-1), turn)];
+    const chosen = slider(controls, "on the way", { min: 0, max: last, step: 1, value: last / 2 }, (n) => Math.round((100 * n) / last) + " %", show);
+    const play = button("play", controls, () => (play.ariaPressed === "true" ? rest() : run()));
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) play.hidden = true; // the slider moves too
+    const stage = element("div", "stage", figure);
+    const map = element("canvas", "map", stage);
+    const side = 320;
+    Object.assign(map, { width: side, height: side });
+    map.setAttribute("role", "img");
+    const seen = element("div", "others", stage);
+    const views = ["straight", "shortest found"].map((name) => ({ ...view(seen, name), name }));
+    const readout = element("p", "readout", figure);
+    readout.setAttribute("aria-live", "polite");
+    let [ways, timer] = [[], null];
+
+    // The path from one class to another; it may be kept the other way round.
+    function turn() {
+      const [a, b] = [from, to].map((one) => Number(one.value));
+      const n = pairs.findIndex((pair) => pair.includes(a) && pair.includes(b) && a !== b);
+      const path = n < 0 ? [centers[a], centers[a]] : pairs[n][0] === a ? paths[n] : [...paths[n]].reverse();
+      ways = [[path[0], path.at(-1)], path];
+      const [straight, shortest] = lengths[n] || [0, 0];
+      readout.textContent =
+        n < 0
+          ? "Choose two classes."
+          : `From ${a} to ${b} the picture moves by ${straight.toFixed(2)} on the straight way, by ${shortest.toFixed(2)} on ` +
+            `the shortest that was found: ${(100 * (1 - shortest / straight)).toFixed(1)} % less.`;
+      chosen.update();
+    }
+    const centers = {};
+    pairs.forEach(([a, b], n) => Object.assign(centers, { [a]: paths[n][0], [b]: paths[n].at(-1) }));
+    const every = [0, 1].map((axis) => paths.flat().map((code) => code[axis]));
+    const [low, high] = [every.map((values) => Math.min(...values)), every.map((values) => Math.max(...values))];
+    const at = (code) => code.map((value, axis) => {
+      const share = (value - low[axis]) / (high[axis] - low[axis] || 1);
+      return 24 + (side - 48) * (axis ? 1 - share : share);
+    });
+    function place(way, share) {
+      const spot = share * (way.length - 1);
+      const n = Math.min(way.length - 2, Math.floor(spot));
+      return way[n].map((value, axis) => value + (spot - n) * (way[n + 1][axis] - value));
+    }
+    function show(n) {
+      const places = ways.map((way) => place(way, n / last));
+      views.forEach(({ canvas, say, name }, k) => {
+        network.paint(canvas, network.decode(places[k]));
+        say(name);
+      });
+      const pen = map.getContext("2d");
+      const style = (name) => getComputedStyle(map).getPropertyValue("--aecore-" + name).trim();
+      pen.fillStyle = style("page");
+      pen.fillRect(0, 0, side, side);
+      ways.forEach((way, k) => {
+        pen.strokeStyle = pen.fillStyle = style(k ? "accent" : "ink");
+        pen.lineWidth = 2;
+        pen.setLineDash(k ? [] : [5, 4]);
+        pen.beginPath();
+        way.forEach((code) => pen.lineTo(...at(code)));
+        pen.stroke();
+        pen.beginPath();
+        pen.arc(...at(places[k]), 5, 0, 7);
+        pen.fill();
+      });
+      named(pen, centers, at, style);
+      map.setAttribute("aria-label", `The centers of ${labels.length} classes, and the two ways from ${from.value} to ${to.value}`);
+    }
+    function rest() {
+      clearInterval(timer);
+      play.ariaPressed = "false";
+      play.textContent = "play";
+    }
+    function run() {
+      play.ariaPressed = "true";
+      play.textContent = "stop";
+      if (Number(chosen.range.value) === last) chosen.range.value = 0;
+      timer = setInterval(() => {
+        chosen.range.value = Number(chosen.range.value) + 1;
+        chosen.update();
+        if (Number(chosen.range.value) === last) rest();
+      }, 60);
+    }
+    turn();
+    new MutationObserver(() => chosen.update()).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  }
+
+  // A file of compressed images, decoded here: what it costs, and what is left of the images.
+  function unpacking(figure) {
+    const { file, codec: tables, examples, numbers } = embedded(figure, "aecore-data");
+    const [codec, network] = [aecore.codec(tables), aecore.network(embedded(figure, "aecore-decoder"))];
+    const own = Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0));
+    const images = sheet(examples, network.shape[0]);
+    const controls = element("div", "controls", figure);
+    const link = element("a", "", controls, `keep the file: ${own.length} bytes`);
+    Object.assign(link, { download: "digits.aec", href: "data:application/octet-stream;base64," + file });
+    const label = element("label", "", controls, "open one of this model ");
+    const chosen = element("input", "", label);
+    Object.assign(chosen, { type: "file", accept: ".aec" });
+    const rows = element("div", "rows", figure);
+    const readout = element("p", "readout", figure);
+    readout.setAttribute("aria-live", "polite");
+
+    function line(text, count, paint) {
+      const row = element("div", "row", rows);
+      element("span", "", row, text);
+      for (let n = 0; n < count; n++) {
+        const canvas = element("canvas", "aecore-image", row);
+        canvas.setAttribute("role", "img");
+        canvas.setAttribute("aria-label", `image ${n + 1}, ${text}`);
+        paint(canvas, n);
+      }
+    }
+    function open(bytes, name) {
+      let read;
+      try {
+        read = codec.read(bytes, own);
+      } catch ({ message }) {
+        readout.textContent = `${name} ${message}.`;
+        return;
+      }
+      const mine = JSON.stringify(read) === JSON.stringify(numbers);
+      const drawn = read.slice(0, 20).map((one) => network.decode(codec.code(one)));
+      const decoded = drawn.map((picture) => picture.map((value) => Math.round(255 * value) / 255));
+      rows.replaceChildren();
+      if (mine) line("original", images.count, (canvas, n) => aecore.paint(canvas, images.values(n), network.shape));
+      line("decoded here", decoded.length, (canvas, n) => network.paint(canvas, decoded[n]));
+      const each = ((bytes.length - 35) / read.length).toFixed(1);
+      const errors = mine ? decoded.map((picture, n) => error(images.values(n), picture)) : [];
+      const mse = errors.reduce((sum, one) => sum + one, 0) / errors.length;
+      readout.textContent =
+        `${name}: ${bytes.length} bytes, of which 35 say what it is; the others, ${each} an image, hold the ${plural(tables.lows.length)} of each.` +
+        (mine ? ` Mean squared error ${mse.toFixed(4)}. Each of the ${numbers.flat().length} numbers is the one that Python wrote.` : "");
+    }
+    chosen.addEventListener("change", async () => {
+      const [picked] = chosen.files;
+      if (picked) open(new Uint8Array(await picked.arrayBuffer()), picked.name);
+    });
+    images.ready.then(() => open(own, "digits.aec"));
+  }
+
   const widgets = {
-    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, morph: player, neighbors: picker,
+    draw: drawing, sizes: sliding, walk: walking, damage: damaging, film, file: unpacking, ways: filming, morph: player, neighbors: picker,
   };
 
   // Straight paths in code space, step by step.
@@ -375,16 +541,8 @@
     let images = [];
     let moves = [];
 
-    function choice(text, value) {
-      const label = element("label", "", controls);
-      label.append(text + " ");
-      const select = element("select", "", label);
-      for (const name of labels) select.add(new Option(name, name, false, name === value));
-      select.addEventListener("change", walk);
-      return select;
-    }
-    const from = choice("from", labels.includes("4") ? "4" : labels[0]);
-    const to = choice("to", labels.includes("9") ? "9" : labels[labels.length - 1]);
+    const from = choice(controls, "from", labels, labels.includes("4") ? "4" : labels[0], walk);
+    const to = choice(controls, "to", labels, labels.includes("9") ? "9" : labels[labels.length - 1], walk);
     const range = element("input", "", element("label", "grow", controls));
     Object.assign(range, { type: "range", min: 0, max: steps - 1, step: 1, value: 0 });
     range.setAttribute("aria-label", "step");

@@ -42,6 +42,16 @@
     return { range, update };
   }
 
+  // A list to choose one of `names` from.
+  function choice(parent, text, names, value, act) {
+    const label = element("label", "", parent);
+    label.append(text + " ");
+    const select = element("select", "", label);
+    for (const name of names) select.add(new Option(name, name, false, name === value));
+    select.addEventListener("change", act);
+    return select;
+  }
+
   // A canvas for an image, with words under it.
   function view(parent, words, className) {
     const cell = element("div", "view " + (className || ""), parent);
@@ -330,6 +340,6 @@
   }
 
   Object.assign(aecore, {
-    element, embedded, button, slider, view, sheet, sheetOf, error, chart, centered, pad, bars,
+    element, embedded, button, slider, choice, view, sheet, sheetOf, error, chart, centered, pad, bars,
   });
 })();
