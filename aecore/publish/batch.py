@@ -168,7 +168,15 @@ def _made_with(job: _Job) -> dict[str, Any]:
     data = load(job.values.get("dataset", DATASET))
     parameters.checked_with_data(job.name, job.known, job.values, data)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
-    return {"dataset": data.name, "commit": paths.commit(), **made}
+    images = {
+        "mnist": job.values.get("dataset", DATASET) == DATASET,
+        "name": data.name,
+        "counts": [len(data.train_images), len(data.test_images)],
+        "shape": [*data.train_images.shape[1:]],
+        "labeled": data.labeled,
+        "classes": data.names[: data.tested],
+    }
+    return {"dataset": data.name, "images": images, "commit": paths.commit(), **made}
 
 
 def _check_cluster(datasets: set[str]) -> None:

@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 
 from aecore.page.claims import ANSWER, CLAIM, HOLDS, MISSED, REPLICATION, VERDICTS
 from aecore.page.reports import EXPERIMENTS, REPORTS
+from aecore.publish import words
 from aecore.publish.appendix import WHENCE, raw
 
 PACKAGE = Path(__file__).parents[1]
@@ -82,11 +83,16 @@ class Edition:
     names: list[str]
     pages: dict[str, NotebookNode]
     problems: dict[str, str]
+    images: words.Images = words.MNIST
 
     def fill(self, text: str) -> str:
-        """The Markdown `text` of a prose page with what it asks for; raises Jinja's errors."""
-        words = {word: getattr(self, word) for word in WORDS}
-        return self._environment().from_string(text, globals=words).render()
+        """The Markdown `text` of a prose page with what it asks for; raises Jinja's errors.
+
+        It may ask too if the book is made of `mnist`, and if its images have `several_classes`.
+        """
+        known: dict[str, Any] = {word: getattr(self, word) for word in WORDS}
+        known["mnist"], known["several_classes"] = self.images["mnist"], words.several(self.images)
+        return self._environment().from_string(text, globals=known).render()
 
     def profile(self) -> Markup:
         """The line that says with what this edition was made, and what it is worth."""

@@ -21,8 +21,9 @@ from filelock import FileLock
 from latex2mathml.converter import convert
 
 from aecore.page.claims import ANSWER, CLAIM, REPLICATION
+from aecore.page.classes import NEEDS
 from aecore.page.show import PLOTLY
-from aecore.publish import appendix, fill
+from aecore.publish import appendix, fill, words
 from aecore.publish.fill import Edition
 
 ICONS = ("angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "file",
@@ -47,9 +48,14 @@ def compile(executed: Path, root: Path) -> Path:
     with FileLock(build / "book.lock"):
         names = fill.sections(root)
         pages = {n: _without_paths(page) for n, page in fill.finished(executed, names).items()}
+        pages = {n: words.put_in(page, root) for n, page in pages.items()}
         made = [page.metadata.get("aecore", {}) for page in pages.values()]
+        images = words.of(made[0]) if made else words.MNIST
+        left_out = words.left_out(root, images)
+        names = [name for name in names if f"notebooks/{name}" not in left_out]
+        pages = {name: page for name, page in pages.items() if name in names}
         profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
-        edition = Edition(root, profile, names, pages, fill.problems(executed, names))
+        edition = Edition(root, profile, names, pages, fill.problems(executed, names), images)
         _check_claims(edition)
         source = build / "source"
         shutil.rmtree(source, ignore_errors=True)
@@ -128,9 +134,9 @@ def _check_claims(edition: Edition) -> None:
 
 def _stage(source: Path, edition: Edition) -> None:
     """Everything the book is made of, in one folder."""
-    leave = shutil.ignore_patterns("templates", "changes")
+    leave = shutil.ignore_patterns("templates", "changes", "words.yaml")
     shutil.copytree(edition.root / "book", source / "book", ignore=leave)
-    shutil.copy(edition.root / "_toc.yml", source)
+    _stage_toc(source, edition)
     config = yaml.safe_load((edition.root / "_config.yml").read_text(encoding="utf-8"))
     options = config["sphinx"]["config"]["html_theme_options"]
     options["extra_footer"] = f'<p class="aecore-edition">{edition.facts()}</p>'
@@ -138,13 +144,28 @@ def _stage(source: Path, edition: Edition) -> None:
     _vendor(source / "vendor")
     for path in (source / "book").glob("*.md"):
         try:
-            path.write_text(edition.fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+            text = edition.fill(path.read_text(encoding="utf-8"))
+            if path.stem in words.prose(edition.root):
+                text = words.in_markdown(text, edition.root, edition.images)
+            path.write_text(text, encoding="utf-8")
         except (jinja2.TemplateError, OSError) as error:
             raise BookError(f"{path.name} can't be filled: {error}") from error
     (source / "notebooks").mkdir()
     for name in edition.names:
         page = edition.pages[name] if name in edition.pages else _stub(name, edition)
         _stage_notebook(page, source / "notebooks" / f"{name}.ipynb", name)
+
+
+def _stage_toc(source: Path, edition: Edition) -> None:
+    """The table of contents without the pages that this edition does not have."""
+    toc = yaml.safe_load((edition.root / "_toc.yml").read_text(encoding="utf-8"))
+    left_out = words.left_out(edition.root, edition.images)
+    for part in toc["parts"]:
+        part["chapters"] = [one for one in part["chapters"] if one["file"] not in left_out]
+    toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    for page in left_out:
+        (source / page).with_suffix(".md").unlink(missing_ok=True)
 
 
 def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
@@ -161,11 +182,11 @@ def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
 
 def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> None:
     page = copy.deepcopy(executed)
-    appendix.arranged(page)
+    appendix.arranged(page, words.of(page.metadata.get("aecore", {}))["mnist"])
     for output in fill.outputs(page):
         # MyST-NB warns of what it can't show, even where it shows the same thing as HTML.
         if "text/html" in output.get("data", {}):
-            for kind in (PLOTLY, ANSWER, CLAIM, REPLICATION):
+            for kind in (PLOTLY, ANSWER, CLAIM, NEEDS, REPLICATION):
                 output.data.pop(kind, None)
     if made := page.metadata.get("aecore", {}):
         command = f"papermill notebooks/{name}.ipynb out.ipynb"
