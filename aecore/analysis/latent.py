@@ -157,7 +157,7 @@ def touching(planes: Sequence[Plane], pairs: Sequence[tuple[int, int]]) -> pd.Da
 
 
 def sample_box(corners: Tensor, count: int, *, generator: Generator) -> Tensor:
-    """Codes (count, d) drawn uniformly from the box with the lowest and highest `corners` (2, d)."""
+    """Codes (count, d) drawn uniformly from the box between two opposite `corners` (2, d)."""
     low, high = corners
     return low + (high - low) * torch.rand(count, len(low), generator=generator)
 

@@ -1,4 +1,4 @@
-"""Cells of a notebook that tell classes apart, where the images are all of one or have no labels."""
+"""Cells that tell classes apart, in a notebook of images without labels or all of one class."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class Edition:
     names: list[str]
     pages: dict[str, NotebookNode]
     problems: dict[str, str]
-    images: words.Images = words.MNIST
+    images: words.Images = field(default_factory=lambda: words.MNIST)
 
     def fill(self, text: str) -> str:
         """The Markdown `text` of a prose page with what it asks for; raises Jinja's errors.

@@ -1,4 +1,4 @@
-"""The words of a page for the images that it is made of: notebooks are written for MNIST's digits."""
+"""Words for the images that a page is made of: notebooks are written for MNIST's digits."""
 
 import math
 import re
@@ -13,9 +13,8 @@ from nbformat.v4 import new_markdown_cell
 
 from aecore.page.claims import ANSWER, CLAIM
 
-Images = Mapping[
-    str, Any
-]  # `name`, `shape`, `counts`, names of `classes`, if `labeled`, if `mnist`
+# What is known of them: `name`, `shape`, `counts`, names of `classes`, if `labeled`, if `mnist`.
+Images = Mapping[str, Any]
 
 MNIST: Images = {"mnist": True}
 CODE = re.compile(r"(```.*?```|~~~.*?~~~|`[^`\n]+`|\]\([^)]*\))", re.S)
