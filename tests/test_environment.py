@@ -109,3 +109,7 @@ def test_the_lock_without_a_gpus_libraries_is_the_lock_without_them(tmp_path):
     left = entries(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     of_gpu = {entry for entry in ENTRIES if re.match("torch|triton|nvidia|cuda", entry)}
     assert len(of_gpu) > 15 and left == [entry for entry in ENTRIES if entry not in of_gpu]
+
+
+def test_here_it_installs():
+    assert subprocess.run([sys.executable, CHECKOUT / ".ci" / "supported.py"]).returncode == 0

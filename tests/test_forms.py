@@ -1,6 +1,7 @@
 """Images in every form that people have: the same pixels and classes, or one line that says no."""
 
 import gzip
+import os
 import pickle
 import struct
 import warnings
@@ -477,3 +478,17 @@ def test_a_path_is_told_from_a_name_and_resolved(tmp_path, monkeypatch):
     assert forms.resolved("cifar10") == str(tmp_path.resolve() / "cifar10")
     assert forms.resolved("fashion_mnist") == "fashion_mnist"
     assert forms.resolved("a.npz#transpose") == f"{tmp_path.resolve() / 'a.npz'}#transpose"
+
+
+def test_names_that_are_no_utf8_are_told_or_shown(tmp_path):
+    """No notebook can hold such a path; a class's name is shown with the bytes that it has."""
+    place = os.fsencode(tmp_path) + b"/b\xe4r"
+    for name in (b"b\xe4r", b"dog"):
+        os.makedirs(place + b"/" + name)
+        for number in range(3):
+            pixels = RANDOM.integers(0, 256, (5, 5), np.uint8)
+            Image.fromarray(pixels).save(os.fsdecode(place + b"/" + name + b"/\xe4%d.png" % number))
+    with pytest.raises(DataError, match=r"b\\xe4r: its name is no UTF-8"):
+        load(os.fsdecode(place))
+    os.rename(place, tmp_path / "animals")
+    assert load(str(tmp_path / "animals")).names == (r"b\xe4r", "dog")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -74,12 +75,13 @@ def run(
         open_.enter_context(kernels.own_first())
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
         made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
-        _check_cluster({job.values.get("dataset", DATASET) for job in jobs})
+        _check_workers({job.values.get("dataset", DATASET) for job in jobs})
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out).close()
         except OSError as error:
-            raise BatchError(f"the folder {out} can't be made: {error.strerror}") from error
+            raise BatchError(paths.unwritable(out, error, "AECORE_BUILD")) from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
         ahead = open_.enter_context(kernels.Kernels([job.kernel for job in jobs]))
@@ -111,7 +113,7 @@ def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
     if apart and forms.is_path(dataset):
         place = forms.resolved(dataset)
         apart += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
-    return root / "_build" / "notebooks" / f"{profile}{apart}"
+    return paths.built(root) / "notebooks" / f"{profile}{apart}"
 
 
 def notebooks(root: Path) -> list[str]:
@@ -179,12 +181,24 @@ def _made_with(job: _Job) -> dict[str, Any]:
     return {"dataset": data.name, "images": images, "commit": paths.commit(), **made}
 
 
-def _check_cluster(datasets: set[str]) -> None:
-    """Raise `ClusterError` if the environment names a cluster that can't be used."""
+def _check_workers(datasets: set[str]) -> None:
+    """Raise `ClusterError` if the environment names a cluster that can't be used.
+
+    Without one, `BatchError` where processes of this machine have no memory to meet in.
+    """
     from aecore.engine import cluster
 
     if address := cluster.address():
         cluster.Cluster(address, datasets).close()
+        return
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        why = error.strerror or error
+        raise BatchError(
+            f"processes can't share memory, on Linux in /dev/shm: {why}; mount it to be written, or "
+            "set AECORE_SCHEDULER to the address of a cluster"
+        ) from error
 
 
 def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Progress) -> Outcome:

@@ -24,6 +24,7 @@ from aecore.page.claims import ANSWER, CLAIM, HOLDS, MISSED, REPLICATION, VERDIC
 from aecore.page.reports import EXPERIMENTS, REPORTS
 from aecore.publish import words
 from aecore.publish.appendix import WHENCE, raw
+from aecore.store import paths
 
 PACKAGE = Path(__file__).parents[1]
 WORDS = ("profile", "facts", "answers", "claims", "scoreboard", "figure", "made", "api",
@@ -168,7 +169,7 @@ class Edition:
 
     def benchmarks(self) -> str:
         """What `make bench` measured: here, or else what is published with it."""
-        measured = self._here_or_published("_build/bench.json", "benchmarks/measured.json")
+        measured = self._here_or_published("bench.json", "benchmarks/measured.json")
         if measured is None:
             return "*Not measured yet: `make bench` makes what belongs here.*"
         devices = ", ".join(dict.fromkeys(row["device"] for row in measured))
@@ -176,7 +177,7 @@ class Edition:
 
     def faults(self) -> str:
         """What became of the faults in the last run of the tests: here, or else as published."""
-        found = self._here_or_published("_build/faults.json", "tests/outcomes.json")
+        found = self._here_or_published("faults.json", "tests/outcomes.json")
         if found is None:
             return "*Not tested yet: `make test` makes what belongs here.*"
         return self._table("faults", rows=found)
@@ -213,7 +214,7 @@ class Edition:
         return ", ".join(dict.fromkeys(values))
 
     def _here_or_published(self, here: str, published: str) -> Any:
-        places = [self.root / here, self.root / published]
+        places = [paths.built(self.root) / here, self.root / published]
         there = next((place for place in places if place.exists()), None)
         return None if there is None else json.loads(there.read_text(encoding="utf-8"))
 

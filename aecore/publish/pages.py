@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from aecore.page.classes import NEEDS
 from aecore.page.show import PLOTLY
 from aecore.publish import appendix, fill, words
 from aecore.publish.fill import Edition
+from aecore.store import paths
 
 ICONS = ("angle-left", "angle-right", "arrow-up", "bars", "circle-half-stroke", "download", "file",
          "file-pdf", "list", "magnifying-glass", "moon", "sun", "xmark")  # fmt: skip
@@ -39,12 +41,16 @@ def compile(executed: Path, root: Path) -> Path:
     """Builds the book of the notebooks in `executed` and returns its first page.
 
     `root` is the project's folder, with `_config.yml`, `_toc.yml` and `book/`; the pages land in
-    its `_build/html`. A notebook that is missing or did not finish becomes a page that says so.
-    Raises `BookError`, and leaves the pages of the last build as they were, if Sphinx warns of
-    anything, or if in the paper profile a claim does not hold.
+    the folder `html` of its `paths.built`. A notebook that is missing or did not finish becomes a
+    page that says so. Raises `BookError`, and leaves the pages of the last build as they were, if
+    Sphinx warns of anything, or if in the paper profile a claim does not hold.
     """
-    build = root / "_build"
-    build.mkdir(exist_ok=True)
+    build = paths.built(root)
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=build).close()
+    except OSError as error:
+        raise BookError(paths.unwritable(build, error, "AECORE_BUILD")) from error
     with FileLock(build / "book.lock"):
         names = fill.sections(root)
         pages = {n: _without_paths(page) for n, page in fill.finished(executed, names).items()}

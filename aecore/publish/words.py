@@ -61,7 +61,11 @@ def put_in(page: NotebookNode, root: Path) -> NotebookNode:
 def in_markdown(text: str, root: Path, images: Images) -> str:
     """The text with words for these images, but for code and addresses in it."""
     change = _change(root, images)
-    return "".join(part if n % 2 else change(part) for n, part in enumerate(CODE.split(text)))
+
+    def code(part: str) -> str:
+        return in_html(part, root, images) if part.startswith("```{raw} html") else part
+
+    return "".join((code if n % 2 else change)(part) for n, part in enumerate(CODE.split(text)))
 
 
 def in_html(markup: str, root: Path, images: Images) -> str:

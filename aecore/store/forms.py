@@ -115,14 +115,17 @@ def read_images(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
 @contextmanager
 def _told_of(path: Path) -> Iterator[None]:
     """What goes wrong in reading is a `DataError` of one line that names the path."""
+    name = pictures.readable(str(path))
     try:
+        if name != str(path):
+            raise DataError("its name is no UTF-8, which a notebook can't hold: call it otherwise")
         if not os.path.exists(path):
             raise DataError("no such file or folder")
         yield
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{name}: {error}") from error
     except (OSError, MemoryError) as error:
-        raise DataError(f"{path}: {CANNOT} ({_line(error)})") from error
+        raise DataError(f"{name}: {CANNOT} ({_line(error)})") from error
 
 
 def _raw(path: Path, said: list[str]) -> Raw:
