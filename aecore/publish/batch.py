@@ -196,8 +196,8 @@ def _check_workers(datasets: set[str]) -> None:
     except OSError as error:
         why = error.strerror or error
         raise BatchError(
-            f"processes can't share memory, on Linux in /dev/shm: {why}; mount it to be written, or "
-            "set AECORE_SCHEDULER to the address of a cluster"
+            f"processes can't share memory, on Linux in /dev/shm: {why}; make it writable, or set "
+            "AECORE_SCHEDULER to the address of a cluster"
         ) from error
 
 
