@@ -214,5 +214,5 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, tiny):
     write(tmp_path, "first", tiny, SAYS)
     project(tmp_path, ["first"])
     (tmp_path / "_build").write_text("a file in its place")
-    with pytest.raises(batch.BatchError, match="_build.* can't be written: .*; set AECORE_BUILD"):
+    with pytest.raises(batch.BatchError, match=r"_build.* can't be written: .*; set AECORE_BUILD"):
         batch.run([], "small", dataset=tiny, root=tmp_path, progress=False)
