@@ -152,7 +152,7 @@ def _jobs(
         values = parameters.checked(name, known[name], overrides)
         if "dataset" in values:
             values["dataset"] = forms.resolved(values["dataset"])
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = known[name].content
         runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
         overrides = {key: values[key] for key in overrides}
         count = len(content["cells"])
@@ -173,6 +173,7 @@ def _made_with(job: _Job) -> dict[str, Any]:
     images = {
         "mnist": job.values.get("dataset", DATASET) == DATASET,
         "name": data.name,
+        "digest": data.digest,
         "counts": [len(data.train_images), len(data.test_images)],
         "shape": [*data.train_images.shape[1:]],
         "labeled": data.labeled,
@@ -213,8 +214,11 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
             problem = _papermill(job, kernel, draft, told)
             if draft.exists():
                 executed = nbformat.read(draft, as_version=4)
+                executed.metadata.papermill["input_path"] = str(job.notebook)
                 if problem is None and not _completed(executed):
                     problem = "not every cell was executed"
+                if problem is None and _digest(job) != made["images"]["digest"]:
+                    problem = "the images were replaced while it ran: run it again"
                 made = {**made, "parameters": job.values, "overrides": job.overrides}
                 made["seconds"] = round(time.perf_counter() - clock, 1)
                 made["started"] = started.isoformat(timespec="seconds")
@@ -230,15 +234,28 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
     return Outcome(job.name, place, round(time.perf_counter() - clock, 1), problem)
 
 
-def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
-    """Executes the notebook into `draft` and returns its problem, if it has one."""
-    import papermill
+def _digest(job: _Job) -> str:
+    """The digest of the images that the notebook's data set has now; of none if it has gone."""
+    from aecore.data import load
+    from aecore.store.sources import DataError
 
     try:
+        return load(job.values.get("dataset", DATASET)).digest
+    except DataError:
+        return ""
+
+
+def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
+    """Executes the notebook, as it was checked, into `draft`; returns its problem if it has one."""
+    import papermill
+
+    checked = draft.with_name(f"checked-{draft.name}")  # its file may have been edited since
+    try:
+        checked.write_text(json.dumps(job.known.content), encoding="utf-8")
         options = {"kernel_name": job.kernel, "km": kernel, "coalesce_streams": True}
         options |= {"progress_bar": False, "stderr_file": told}
         options["on_cell_start"] = partial(told.cell, job.cells + bool(job.overrides))
-        files = _as_template(job.notebook), _as_template(draft)
+        files = _as_template(checked), _as_template(draft)
         papermill.execute_notebook(*files, job.overrides, **options)
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}"

@@ -57,6 +57,8 @@ def compile(executed: Path, root: Path) -> Path:
         pages = {n: words.put_in(page, root) for n, page in pages.items()}
         made = [page.metadata.get("aecore", {}) for page in pages.values()]
         images = words.of(made[0]) if made else words.MNIST
+        if len({words.of(one).get("digest") for one in made} - {None}) > 1:
+            raise BookError("the pages are made of different images: aecore run makes them again")
         left_out = words.left_out(root, images)
         names = [name for name in names if f"notebooks/{name}" not in left_out]
         pages = {name: page for name, page in pages.items() if name in names}

@@ -203,9 +203,11 @@ def _named(there: Sequence[str], array: Callable[[str], np.ndarray], said: list[
 
 
 def _of_npz(path: Path, said: list[str]) -> Raw:
-    if not zipfile.is_zipfile(path):
-        raise DataError("not an .npz archive, or only a part of one")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise DataError("not an .npz archive, or only a part of one")
+        file.seek(0)
+        archive = np.load(file, allow_pickle=False)
         return _named(archive.files, lambda name: _plain(name, lambda: archive[name]), said)
 
 
@@ -213,7 +215,8 @@ def _of_npy(path: Path, said: list[str]) -> Raw:
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise DataError("not an .npy file; a pickle could run code, so none is opened")
-    return {"images": _plain("the array", lambda: np.load(path, allow_pickle=False))}
+        file.seek(0)
+        return {"images": _plain("the array", lambda: np.load(file, allow_pickle=False))}
 
 
 def _plain(name: str, load: Callable[[], np.ndarray]) -> np.ndarray:
@@ -233,9 +236,10 @@ def _of_csv(path: Path, said: list[str]) -> Raw:
 
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = [cell.strip().strip('"').lower() for cell in file.readline().split(",")]
-    texts = [cell for cell in first if not re.fullmatch(r"[-+.\deE]+", cell)]
-    head = 0 if {*texts} & {*LABELS} or 2 * len(texts) > len(first) else None
-    table = pd.read_csv(path, header=head, low_memory=False)
+        texts = [cell for cell in first if not re.fullmatch(r"[-+.\deE]+", cell)]
+        head = 0 if {*texts} & {*LABELS} or 2 * len(texts) > len(first) else None
+        file.seek(0)
+        table = pd.read_csv(file, header=head, low_memory=False)
     if len(extra := [name for name in table if re.match(r"(?i)id$|unnamed: 0$", str(name))]):
         say(said, f"column {extra[0]} is left out")
         table = table.drop(columns=extra)
