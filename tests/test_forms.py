@@ -492,3 +492,14 @@ def test_names_that_are_no_utf8_are_told_or_shown(tmp_path):
         load(os.fsdecode(place))
     os.rename(place, tmp_path / "animals")
     assert load(str(tmp_path / "animals")).names == (r"b\xe4r", "dog")
+
+
+def test_a_class_that_is_not_tested_is_the_last(read):
+    """So that those among the test images are numbered from 0 without a gap."""
+    data = read(ours(of_test=np.where(OF_TEST == 1, 2, OF_TEST)))
+    assert data.names == ("0", "2", "1") and (data.classes, data.tested) == (3, 2)
+    assert [*data.train_labels] == [(0, 2, 1)[label] for label in OF_TRAIN]
+    assert set(data.test_labels.tolist()) == {0, 1}
+    assert data.said == (
+        "no test image is of class 1: the last of the classes, left out where classes are compared",
+    )

@@ -102,6 +102,12 @@ def test_samples_fill_the_box_of_the_centroids():
     np.testing.assert_allclose(samples.mean(0), [2, 3], atol=0.1)
 
 
+def test_of_one_centroid_the_box_is_that_of_nine_tenths_of_the_codes():
+    codes = torch.stack([torch.arange(101.0), torch.arange(101.0) ** 2], 1)
+    corners = latent.corners(codes, torch.zeros(1, 2))
+    torch.testing.assert_close(corners, torch.tensor([[5.0, 25.0], [95.0, 9025.0]]))
+
+
 def test_morph_by_hand():
     path = latent.morph(decode, CENTROIDS[0], CENTROIDS[1], 5)
     assert path.codes.tolist() == [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0]]
