@@ -3,10 +3,14 @@ PROFILE ?= quick
 DATASET ?= mnist
 PYTHON ?= python3
 LAB ?=
+CPU ?=
 
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
 CHOSEN := --profile "$(PROFILE)" --dataset "$(DATASET)"
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+# PyTorch without a GPU's libraries. torchvision, which only fetches data, does not fit beside it.
+TORCH := torch==2.13.0+cpu
+OF_GPU := (torch|torchvision|triton|nvidia-[^=]*|cuda-[^=]*)
 
 .DEFAULT_GOAL := help
 .PHONY: help book test lab bench clean
@@ -19,19 +23,26 @@ help:
 	@echo 'make test    check the code and run the tests'
 	@echo 'make bench   measure speed beside its peers, which it installs'
 	@echo 'make clean   remove what was built; downloads and trained models stay'
-	@echo 'PYTHON=...   the Python, 3.11 to 3.13, that .venv is made with (now: $(PYTHON))'
+	@echo 'PYTHON=...   the Python, 3.11 to 3.14, that .venv is made with (now: $(PYTHON))'
+	@echo 'CPU=1        with any of these on Linux: install PyTorch without the libraries for a GPU'
 
 # Touched last, so an interrupted installation is taken up again by the next command.
 .venv/installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
-		$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
-			echo '$(PYTHON) is not Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12' >&2; \
-			exit 2; \
-		}; \
+		$(PYTHON) .ci/supported.py || exit 2; \
 		$(PYTHON) -m venv --clear .venv; \
 	}
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
+ifdef CPU
+	@sed -E '/^$(OF_GPU)==/,/[^\]$$/d' requirements.lock > .venv/requirements.txt
+	@$(PIP) --no-deps '$(TORCH)' || { \
+		echo '$(TORCH) is on no index that pip asks: name that of PyTorch in PIP_EXTRA_INDEX_URL' >&2; \
+		exit 2; \
+	}
+	$(PIP) --require-hashes --no-deps -r .venv/requirements.txt
+else
+	$(PIP) --require-hashes -r requirements.lock
+endif
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 book: .venv/installed
@@ -53,7 +64,7 @@ lab: .venv/installed
 	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter" $(BIN)/jupyter lab --notebook-dir=notebooks $(LAB)
 
 bench: .venv/installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock lightning
+	@$(PIP) --quiet lightning
 	$(BIN)/python -m benchmarks
 
 clean:

@@ -166,7 +166,9 @@ def _compress(given: argparse.Namespace) -> None:
         dim, step = coding.chosen(rates, given.rate)
     dim, step = DIM if dim is None else dim, STEP if step is None else step
     codec = coding.codec_of(dataset, dim, step)
-    images = pictures.read(Path(given.images), codec.transform.image_shape[0])
+    images, said = pictures.read(Path(given.images), codec.transform.image_shape[0])
+    for sentence in said:
+        print(f"done: {sentence}")
     parts = files.compress(images, codec, Path(given.out), given.model_inside)
     model = "the model is in the store" if not parts.model else f"{parts.model:,} of the model"
     each = f"{len(images):,} images of {parts.codes / len(images):.2f} bytes"

@@ -45,11 +45,11 @@ from aecore.search.samplers import Choice, LogUniform, Uniform
 from aecore.search.trials import Search
 from aecore.spec import Spec
 from aecore.store.entries import Store
-from aecore.store.paths import home
+from aecore.store.paths import built, home
 from benchmarks import peers
 from benchmarks.peers import repeated
 
-OUT = Path("_build/bench.json")
+OUT = built(Path()) / "bench.json"
 ROUNDS = 3
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,5 +246,21 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, tiny):
     write(tmp_path, "first", tiny, SAYS)
     project(tmp_path, ["first"])
     (tmp_path / "_build").write_text("a file in its place")
-    with pytest.raises(batch.BatchError, match="can't be made"):
+    with pytest.raises(batch.BatchError, match=r"_build.* can't be written: .*; set AECORE_BUILD"):
         batch.run([], "small", dataset=tiny, root=tmp_path, progress=False)
+
+
+def test_what_was_checked_runs_on_the_images_that_were_read(tmp_path, tiny):
+    """A notebook that is edited meanwhile runs as it was; images that are replaced are noticed."""
+    own, second = str(tmp_path / "own.npz"), tmp_path / "notebooks" / "second.ipynb"
+    shutil.copy(tiny, own)
+    write(tmp_path, "first", own, f"from pathlib import Path\nPath({str(second)!r}).write_text('')")
+    replace = (
+        "arrays = {name: 255 - array for name, array in np.load(dataset).items() if 'im' in name}"
+    )
+    write(tmp_path, "second", own, f"import numpy as np\n{replace}\nnp.savez(dataset, **arrays)\nn")
+    root = project(tmp_path, ["first", "second"])
+    first, second = batch.run([], "small", dataset=own, root=root, progress=False)
+    assert first.problem is None
+    assert second.problem == "the images were replaced while it ran: run it again"
+    assert '"2"' in outputs(second.path)

@@ -10,6 +10,7 @@ import constriction
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.decomposition import PCA
 
 from aecore import cli
@@ -333,15 +334,21 @@ def test_images_that_do_not_fit_the_model_are_refused(codec, store, tmp_path):
 def test_pictures_are_read_from_folders_and_arrays(tmp_path):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 3, 5, 4), np.uint8))
     pictures.write(images, tmp_path / "out")
-    assert torch.equal(pictures.read(tmp_path / "out", 3), images)
-    assert pictures.read(tmp_path / "out", 1).shape == (3, 1, 5, 4)
+    assert torch.equal(pictures.read(tmp_path / "out", 3)[0], images)
+    with Image.open(tmp_path / "out" / "000001.png") as one:
+        bright = np.asarray(one.convert("L"))
+    found, said = pictures.read(tmp_path / "out", 1)
+    assert (found[1, 0].numpy() == bright).all() and "brightness" in said[-1]
     gray = images[:, :1]
     pictures.write(gray, tmp_path / "gray")
-    assert torch.equal(pictures.read(tmp_path / "gray", 1), gray)
+    assert torch.equal(pictures.read(tmp_path / "gray", 1)[0], gray)
+    assert torch.equal(pictures.read(tmp_path / "gray", 3)[0], gray.expand(3, 3, 5, 4))
     np.save(tmp_path / "x.npy", gray[:, 0].numpy())
     np.savez(tmp_path / "x.npz", other=np.arange(3), images=images.numpy())
-    assert torch.equal(pictures.read(tmp_path / "x.npy", 1), gray)
-    assert torch.equal(pictures.read(tmp_path / "x.npz", 3), images)
+    assert torch.equal(pictures.read(tmp_path / "x.npy", 1)[0], gray)
+    assert torch.equal(pictures.read(tmp_path / "x.npz", 3)[0], images)
+    np.savez(tmp_path / "set.npz", x_train=gray[:1, 0], x_test=gray[1:, 0] // 2 * 2 / 255)
+    assert torch.equal(pictures.read(tmp_path / "set.npz", 1)[0], gray[1:] // 2 * 2)
 
 
 def test_what_is_no_picture_is_told_in_one_line(tmp_path):
@@ -351,12 +358,12 @@ def test_what_is_no_picture_is_told_in_one_line(tmp_path):
     (tmp_path / "torn" / "a.png").write_bytes((tmp_path / "out" / "000000.png").read_bytes()[:40])
     pictures.write(torch.zeros(2, 1, 9, 8, dtype=torch.uint8), tmp_path / "mixed")
     (tmp_path / "out" / "000000.png").rename(tmp_path / "mixed" / "z.png")
-    np.save(tmp_path / "floats.npy", np.zeros((2, 9, 9)))
+    np.save(tmp_path / "floats.npy", np.full((2, 9, 9), 7e3))
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "x.npz").write_bytes(b"PK\3\4 torn")
-    for name, part in {"empty": "has no pictures", "torn": "a.png", "mixed": "z.png is of 9 x 9",
-                       "floats.npy": "float64", "objects.npy": "can't be read", "x.npz": "can't be",
-                       "none": "can't be read"}.items():  # fmt: skip
+    for name, part in {"empty": "no images in empty", "torn": "a.png", "mixed": "z.png of 9 × 9",
+                       "floats.npy": "float64", "objects.npy": "cannot be read", "x.npz": "only a",
+                       "none": "no such file"}.items():  # fmt: skip
         with pytest.raises(files.FileError, match=part) as told:
             pictures.read(tmp_path / name, 1)
         assert "\n" not in str(told.value)

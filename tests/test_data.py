@@ -17,12 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 from aecore import data
 from aecore.data import load, split
 from aecore.store import sources
 from aecore.store.sources import FILES, DataError, fetch
+
+torchvision = pytest.importorskip(
+    "torchvision"
+)  # not there beside PyTorch without a GPU's libraries
 
 
 @pytest.fixture(scope="module")

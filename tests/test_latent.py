@@ -96,9 +96,16 @@ def test_plane_has_a_row_for_each_y():
 
 
 def test_samples_fill_the_box_of_the_centroids():
-    samples = latent.sample_box(CENTROIDS, 2000, generator=torch.Generator().manual_seed(0))
+    corners = latent.corners(torch.empty(0, 2), CENTROIDS)
+    samples = latent.sample_box(corners, 2000, generator=torch.Generator().manual_seed(0))
     np.testing.assert_allclose(samples.aminmax(dim=0), ([0, 0], [4, 6]), atol=0.02)
     np.testing.assert_allclose(samples.mean(0), [2, 3], atol=0.1)
+
+
+def test_of_one_centroid_the_box_is_that_of_nine_tenths_of_the_codes():
+    codes = torch.stack([torch.arange(101.0), torch.arange(101.0) ** 2], 1)
+    corners = latent.corners(codes, torch.zeros(1, 2))
+    torch.testing.assert_close(corners, torch.tensor([[5.0, 25.0], [95.0, 9025.0]]))
 
 
 def test_morph_by_hand():

@@ -180,7 +180,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line():
 def test_the_k_that_fit_and_the_examples():
     assert fitting([5, 10, 20], 11) == [5, 10]
     assert fitting([50, 100], 30) == [29]
-    assert examples(torch.tensor([1, 0, 1, 1, 0]), each=2) == [1, 4, 0, 2]
+    assert examples(torch.tensor([1, 0, 1, 1, 0]), 4) == [1, 4, 0, 2]
 
 
 def order_by_distance(values, metric):

@@ -1,7 +1,9 @@
 """The notebooks as people run them: with plain papermill, and on images of their own."""
 
+import html
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +14,15 @@ import pytest
 from test_book import project_in
 
 from aecore.data import load
+from aecore.page.claims import ANSWER, CLAIM
 from aecore.publish import batch
 from aecore.publish import pages as book
+from aecore.publish.fill import of_kind
 from aecore.store.sources import DataError
 
 ROOT = Path(__file__).parent.parent
+NEED_CLASSES = {"surface", "morphing", "variational", "projections", "neighbors", "transfer"}
+NEED_CLASSES |= {"strangers"}
 
 
 def test_papermill_runs_a_notebook_as_its_users_type_it(tmp_path, tiny):
@@ -43,28 +49,36 @@ def test_papermill_runs_a_notebook_as_its_users_type_it(tmp_path, tiny):
     assert notebook.read_bytes() == before
 
 
-def own_images(path, labels, channels=3):
-    """60 + 30 small pictures that are not square, of the classes in `labels`."""
+def own_images(path, labels=None, counts=(60, 30), of_test=None, channels=3):
+    """Small pictures that are not square, of the classes in `labels`, and for testing `of_test`."""
     random = np.random.default_rng(0)
     arrays = {}
-    for part, count in (("train", 60), ("test", 30)):
-        arrays[f"{part}_images"] = random.integers(
-            0, 256, (count, channels, 13, 10), dtype=np.uint8
-        )
-        arrays[f"{part}_labels"] = np.resize(labels, count)
+    for part, count, of in zip(("train", "test"), counts, (labels, of_test or labels), strict=True):
+        shape = (count, channels, 13, 10)
+        arrays[f"{part}_images"] = random.integers(0, 256, shape, dtype=np.uint8)
+        if labels:
+            arrays[f"{part}_labels"] = np.resize(of, count)
     np.savez(path, **arrays)
     return str(path)
+
+
+def read(page) -> str:
+    """What a person reads of a page, or has read out, but for its code."""
+    article = re.search(r"<article.*</article>", page.read_text(), re.S)[0]
+    article = re.sub(r"<(script|style|pre|math|code)\b.*?</\1>", " ", article, flags=re.S)
+    spoken = re.findall(r'(?:alt|aria-label)="([^"]*)"', article)
+    return html.unescape(re.sub(r"<[^>]+>", " ", article) + " ".join(spoken))
 
 
 @pytest.mark.fault(
     "the data set is a file called <script>…",
     "its name is text on every page, and no page has the path of a file or the name of a machine",
 )
-def test_every_notebook_takes_images_of_ones_own(tmp_path):
-    """Colored, not square, of three classes, and fewer than PCA's usual 64 components."""
+def test_every_notebook_takes_images_of_ones_own_without_labels(tmp_path):
+    """Colored, not square, and so few that PCA has not its usual 64 components."""
     place = tmp_path / "Bilder größer & kleiner"
     place.mkdir()
-    dataset = own_images(place / "own <script>alert('x')<!--.npz", [0, 1, 2])
+    dataset = own_images(place / "own <script>alert('x')<!--.npz", counts=(20, 10))
     out = tmp_path / "out"
     outcomes = batch.run([], "smoke", dataset=dataset, root=ROOT, out=out, progress=False)
     assert {outcome.name for outcome in outcomes} == set(batch.notebooks(ROOT))
@@ -78,6 +92,25 @@ def test_every_notebook_takes_images_of_ones_own(tmp_path):
         assert not [word for word in private if word in text], page
         assert "<script>alert" not in text or page.suffix != ".html", page
     assert "own &lt;script&gt;alert" in (pages / "notebooks" / "search.html").read_text()
+    for page in (*pages.glob("notebooks/*.html"), pages / "book" / "intro.html"):
+        wrong = r"\bnan\b|\bdigits?\b|MNIST were|4 and 9|\b784\b"
+        assert not re.search(wrong, read(page), re.I), page
+    missing = "This tells classes apart, and the images here have no labels."
+    found = {page.stem: read(page).count(missing) for page in pages.glob("notebooks/*.html")}
+    assert {name for name, count in found.items() if count} == NEED_CLASSES
+    assert not (pages / "notebooks" / "programs.html").exists()
+
+
+def test_notebooks_that_compare_classes_take_a_test_set_that_lacks_one(tmp_path):
+    dataset = own_images(tmp_path / "own.npz", [2, 5, 7], of_test=[2, 7])
+    outcomes = batch.run(
+        sorted(NEED_CLASSES), "smoke", dataset=dataset, root=ROOT, out=tmp_path, progress=False
+    )
+    assert not [outcome for outcome in outcomes if outcome.problem]
+    for outcome in outcomes:
+        page = nbformat.read(outcome.path, as_version=4)
+        records = [record for kind in (ANSWER, CLAIM) for record in of_kind(page, kind)]
+        assert records and not [r for r in records if re.search(r"\bnan\b", r["text"])], outcome
 
 
 @pytest.mark.parametrize(
@@ -85,4 +118,4 @@ def test_every_notebook_takes_images_of_ones_own(tmp_path):
 )
 def test_images_that_the_notebooks_cannot_show_are_refused(tmp_path, labels, channels, message):
     with pytest.raises(DataError, match=message):
-        load(own_images(tmp_path / "own.npz", labels, channels))
+        load(own_images(tmp_path / "own.npz", labels, channels=channels))

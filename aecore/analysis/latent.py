@@ -60,12 +60,14 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> tuple
 class Plane:
     """A 2-D latent space on a square grid: codes (N, 2), centroids (K, 2), `x` and `y` (points,).
 
+    The grid goes a little beyond the `corners` (2, 2) of the box around the centroids.
     `distance` and `nearest` (points, points), a row for each y, are `distance_surface` on the grid;
     `jump` is its `border_jump`.
     """
 
     codes: Tensor
     centroids: Tensor
+    corners: Tensor
     x: Tensor
     y: Tensor
     distance: Tensor
@@ -96,13 +98,13 @@ def border_jump(decode: Decode, centroids: Tensor, grid: Tensor, nearest: Tensor
 
 
 def plane(run: Run, images: Tensor, labels: Tensor, points: int) -> Plane:
-    """The plane of a run with d = 2: its centroids' box and a fifth more on each side.
+    """The plane of a run with d = 2: its `corners`' box and a fifth more on each side.
 
     `images` (N, C, H, W) and `labels` (N,) give the centroids; the grid has `points`² places.
     """
     codes = run.encode(images)
     centers = centroids(codes, labels)
-    low, high = centers.amin(0), centers.amax(0)
+    low, high = box = corners(codes, centers)
     margin = 0.2 * (high - low)
     ends = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
     x, y = (torch.linspace(start, end, points) for start, end in ends)
@@ -111,7 +113,17 @@ def plane(run: Run, images: Tensor, labels: Tensor, points: int) -> Plane:
     surface = distance_surface(run.decode, centers, grid)
     distance, nearest = (values.view(points, points) for values in surface)
     jump = border_jump(run.decode, centers, grid.view(points, points, 2), nearest)
-    return Plane(codes, centers, x, y, distance, nearest, jump)
+    return Plane(codes, centers, box, x, y, distance, nearest, jump)
+
+
+def corners(codes: Tensor, centroids: Tensor) -> Tensor:
+    """The lowest and the highest corner (2, d) of the box around `centroids` (K, d).
+
+    A single one has no box: then of that which holds nine tenths of each number of `codes` (N, d).
+    """
+    if len(centroids) > 1:
+        return torch.stack([centroids.amin(0), centroids.amax(0)])
+    return codes.quantile(torch.tensor([0.05, 0.95]), dim=0)
 
 
 def adjacency(planes: Sequence[Plane]) -> Tensor:
@@ -144,10 +156,10 @@ def touching(planes: Sequence[Plane], pairs: Sequence[tuple[int, int]]) -> pd.Da
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
 
 
-def sample_box(centroids: Tensor, count: int, *, generator: Generator) -> Tensor:
-    """Codes (count, d) drawn uniformly from the centroids' bounding box."""
-    low, high = centroids.amin(0), centroids.amax(0)
-    return low + (high - low) * torch.rand(count, centroids.shape[1], generator=generator)
+def sample_box(corners: Tensor, count: int, *, generator: Generator) -> Tensor:
+    """Codes (count, d) drawn uniformly from the box between two opposite `corners` (2, d)."""
+    low, high = corners
+    return low + (high - low) * torch.rand(count, len(low), generator=generator)
 
 
 def sample_normal(codes: Tensor, count: int, *, generator: Generator) -> Tensor:

@@ -250,6 +250,8 @@ def _kept(
     for k, (trust, continuity) in zip(ks, kept_ranks, strict=True):
         kept = score(before, after, k)
         rates = [agreement(neighbors, labels, k) for neighbors in (before, after)]
+        if data.tested < 2:  # to be of the one class that there is says nothing
+            rates = [np.full(len(kept), np.nan)] * 2
         classes = [kept[labels == label] for label in range(data.classes)]
         by_label = [of_class.mean() if len(of_class) else np.nan for of_class in classes]
         difference = np.abs(rates[0] - rates[1]).sum()

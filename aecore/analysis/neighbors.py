@@ -148,9 +148,11 @@ def fitting(ks: Sequence[int], images: int) -> list[int]:
     return [k for k in ks if k < images] or [images - 1]
 
 
-def examples(labels: Tensor, each: int = 3) -> list[int]:
-    """Row numbers of the first `each` images of every class of `labels` (N,)."""
-    rows = [(labels == label).nonzero()[:each, 0].tolist() for label in labels.unique()]
+def examples(labels: Tensor, count: int = 30) -> list[int]:
+    """Row numbers of some `count` images of those with `labels` (N,), the first of every class."""
+    classes = labels.unique()
+    each = max(1, count // len(classes))
+    rows = [(labels == label).nonzero()[:each, 0].tolist() for label in classes]
     return [row for of_class in rows for row in of_class]
 
 

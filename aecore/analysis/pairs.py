@@ -21,6 +21,7 @@ from torch import Tensor
 from aecore import checks
 from aecore.analysis.neighbors import METRICS
 from aecore.engine.pool import run_jobs
+from aecore.fast.compiled import compiled
 
 TILE = 2000  # images on each side of a square of pairs
 EXACT = 1024  # pixels whose products of numbers in [-128, 127] add up to 2²⁴ at most
@@ -109,9 +110,9 @@ def distances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
 @functools.cache
 def kernels() -> Kernels:
     """The compiled loops."""
-    from numba import int32, njit
+    from numba import int32
 
-    @njit(cache=True, nogil=True)
+    @compiled()
     def l1(first, second, out):  # type: ignore[no-untyped-def]
         # Few rows of the second at a time, so that they stay in the cache for all of the first.
         for start in range(0, len(second), 32):
@@ -123,13 +124,13 @@ def kernels() -> Kernels:
                         total = int32(total + int32(abs(int32(int32(one[d]) - int32(other[d])))))
                     out[n, m] = total
 
-    @njit(cache=True, nogil=True)
+    @compiled()
     def l2(product, out):  # type: ignore[no-untyped-def]
         for n in range(out.shape[0]):
             for m in range(out.shape[1]):
                 out[n, m] -= 2 * int32(product[n, m])
 
-    @njit(cache=True, nogil=True)
+    @compiled()
     def shorten(held, count, bound, images, k):  # type: ignore[no-untyped-def]
         for n in range(len(held)):
             if count[n] > k:
@@ -137,7 +138,7 @@ def kernels() -> Kernels:
                 count[n] = k
                 bound[n] = held[n, :k].max() // images
 
-    @njit(cache=True, nogil=True)
+    @compiled()
     def offer(distances, held, count, bound, own, others, images, k):  # type: ignore[no-untyped-def]
         room = held.shape[1]
         for n in range(distances.shape[0]):

@@ -145,19 +145,20 @@ def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, 
         points = tsne(values)
     elif method == "PCA":
         points = principal_components(values, 2).transform(values)
-    k = min(NEIGHBORS, len(values) - 1)
-    measured = (
-        label_agreement(points, labels, k),
-        label_agreement(values, labels, k),
-        float(silhouette_score(points, labels)),
-    )
     content = base64.b64encode(points.astype("<f4").tobytes()).decode()
-    return content, dict(zip(MEASURES, measured, strict=True))
+    measured = dict.fromkeys(MEASURES, np.nan)
+    if 1 < len(np.unique(labels)) < len(labels):
+        k = min(NEIGHBORS, len(values) - 1)
+        agreements = (label_agreement(space, labels, k) for space in (points, values))
+        silhouette = float(silhouette_score(points, labels))
+        measured = dict(zip(MEASURES, (*agreements, silhouette), strict=True))
+    return content, measured
 
 
 def panels(
     projections: Mapping[str, Sequence[Projection]], names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The points of the first projection of each name, under the name and its agreement."""
+    """The points of the first projection of each name, under the name and its agreement if any."""
     shown = [projections[name][0] for name in names]
-    return {f"{one.name}<br>{one.agreement:.0%} alike": one.points for one in shown}
+    alike = [f"<br>{one.agreement:.0%} alike" if one.agreement >= 0 else "" for one in shown]
+    return {f"{one.name}{share}": one.points for one, share in zip(shown, alike, strict=True)}

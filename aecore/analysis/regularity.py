@@ -64,13 +64,15 @@ def comparison(
     """Tables of `regularity`, by name and latent dimension, as one: a row for each measure.
 
     Or other tables, with the `titles` of their columns. A column for each table; a cell is the
-    list of the measure's values, one a seed.
+    list of the measure's values, one a seed. A measure that no model has, as that of a jump between
+    classes where there is one, has no row.
     """
+    known = [name for name in titles if any(rows[name].notna().any() for rows in measured.values())]
     columns = {
-        f"{name}, d = {d}": [rows[measure].tolist() for measure in titles]
+        f"{name}, d = {d}": [rows[measure].tolist() for measure in known]
         for (name, d), rows in measured.items()
     }
-    return pd.DataFrame(columns, index=pd.Index(titles.values(), name="measure"))
+    return pd.DataFrame(columns, index=pd.Index([titles[name] for name in known], name="measure"))
 
 
 def measure(run: Run, steps: int, points: int) -> dict[str, float]:
@@ -84,7 +86,8 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
     drawn = latent.sample_normal(codes, DRAWS, generator=generator(0, "normal"))
     if isinstance(run.model, VariationalAutoencoder):
         drawn = latent.sample_prior(*drawn.shape, generator=generator(0, "normal"))
-    boxed = latent.sample_box(centers, DRAWS, generator=generator(0, "box"))
+    corners = latent.corners(codes, centers)
+    boxed = latent.sample_box(corners, DRAWS, generator=generator(0, "box"))
     real = as_floats(images[:DRAWS])
     moved = run.encode(corrupt(real, GaussianNoise(NOISE))) - codes[:DRAWS]
     shapes, *others = coarse(real, run.decode(drawn), run.decode(boxed))

@@ -1,9 +1,8 @@
-"""Pictures of a person's own: read from a folder or an array's file, and written as PNG files."""
+"""Pictures of a person's own: read in whatever form they are, and written as PNG files."""
 
 import shutil
 import tempfile
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -11,57 +10,30 @@ from PIL import Image
 from torch import Tensor
 
 from aecore.codec.files import FileError
+from aecore.store import forms
+from aecore.store.sources import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-MODES = {1: "L", 3: "RGB"}
+# How bright red, green and blue are: ITU-R BT.601, in parts of 65,536 as Pillow has them.
+BRIGHTNESS = np.array([19595, 38470, 7471], np.uint32).reshape(3, 1, 1)
 
 
-def read(path: Path, channels: int) -> Tensor:
-    """The pictures at a path: uint8 (N, C, H, W) with so many channels, 1 or 3.
+def read(path: Path, channels: int) -> tuple[Tensor, tuple[str, ...]]:
+    """The pictures at a path: uint8 (N, C, H, W) with so many channels, 1 or 3, in their order.
 
-    A folder of PNG and JPEG files, in the order of their names, all of one size; or an `.npy` or
-    `.npz` file of bytes (N, H, W) or (N, C, H, W): of an `.npz` its `images`, its `test_images` or
-    its first array. Raises `FileError` for anything else.
+    They may be of every form that `store.forms` knows; of a data set in two parts the test images
+    are taken. Beside them is a sentence for each thing that was done. Raises `FileError` for what
+    is no set of images.
     """
     try:
-        images = _folder(path, channels) if path.is_dir() else _array(path)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"{path} can't be read: {_said(error)}") from None
-    images = images[:, None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
-        found = f"{images.dtype} of {images.shape}"
-        raise FileError(f"{path} must hold bytes of (N, H, W) or (N, C, H, W), not {found}")
-    return torch.from_numpy(images)
-
-
-def _folder(folder: Path, channels: int) -> np.ndarray:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise FileError(f"{folder} has no pictures: they end in {', '.join(SUFFIXES)}")
-    pictures = []
-    for path in files:
-        try:
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert(MODES[channels]))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise FileError(f"{path} can't be read: {_said(error)}") from None
-        if pictures and pixels.shape != pictures[0].shape:
-            sizes = [" x ".join(map(str, one.shape[:2])) for one in (pixels, pictures[0])]
-            raise FileError(f"{path} is of {sizes[0]} pixels, {files[0].name} of {sizes[1]}")
-        pictures.append(pixels)
-    stacked = np.stack(pictures)
-    return stacked if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2).copy()
-
-
-def _array(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        found = np.load(file, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        names = [name for name in ("images", "test_images") if name in found] or [*found]
-        return found[names[0]]
+        images, said = forms.read_images(path)
+    except DataError as error:
+        raise FileError(str(error)) from None
+    if images.shape[1] < channels:
+        images = images.repeat(channels, axis=1)
+    if images.shape[1] > channels:
+        images = ((images * BRIGHTNESS).sum(1, keepdims=True) + 0x8000) >> 16
+        said += ("of colors their brightness was taken",)
+    return torch.from_numpy(images.astype(np.uint8)), said
 
 
 def write(images: Tensor, folder: Path) -> None:

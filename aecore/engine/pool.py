@@ -83,9 +83,9 @@ def run_jobs(
 
     Calls `function(*job, counter_path)` through `executor`, by default `workers` processes, by
     default one a core, or this process where it is itself a worker of another's pool, which has
-    the cores and waits for all that its workers start. `sizes` are the images (or what `unit` says) each job will see; the
-    largest job goes first. If jobs fail, the others are still finished, then the first error is
-    raised. Ctrl-C stops the workers at once.
+    the cores and waits for all that its workers start. `sizes` are the images (or what `unit`
+    says) each job will see; the largest job goes first. If jobs fail, the others are still
+    finished, then the first error is raised. Ctrl-C stops the workers at once.
     """
     if executor is None and multiprocessing.parent_process() is not None:
         executor = ThreadPoolExecutor(1)

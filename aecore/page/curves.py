@@ -176,8 +176,9 @@ def by_neighbors(kept: pd.DataFrame, columns: Mapping[str, str]) -> go.Figure:
     """Each of `columns`, named by its title, against k: a panel each, with a curve for each model.
 
     `kept` has columns `model`, `metric` and `k` too. Means over seeds; L1 is dotted. Panels share
-    their axis.
+    their axis; a column without values has none.
     """
+    columns = {name: title for name, title in columns.items() if kept[name].notna().any()}
     titles = [*columns.values()]
     figure = panels_of(1, len(columns), 460, subplot_titles=titles, shared_yaxes=True)
     lines = {model: line_of(n) for n, model in enumerate(dict.fromkeys(kept["model"]))}

@@ -17,6 +17,7 @@ from typing import Any
 from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
+from aecore.page import classes
 from aecore.spec import Spec, check_field
 from aecore.store.forms import is_path
 from aecore.store.paths import writable_folder
@@ -141,7 +142,7 @@ def check_with(values: Mapping[str, Any], descriptions: Mapping[str, str], data:
 
     A path from a class or image to itself is refused too.
     """
-    limits = {"a class": data.classes, "a test image": len(data.test_images)}
+    limits = {"a class": data.tested, "a test image": len(data.test_images)}
     for name, description in descriptions.items():
         value, words = values[name], description.rpartition(", ")[2]
         if words == "a network":
@@ -159,7 +160,8 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     """The spec of a notebook's parameters, which are the annotated ones of its `globals()`.
 
     All are checked, and stand in `names` in their canonical types from then on; those that are
-    fields of `Spec` make the spec, with `changes` over them. Raises `InvalidValue`.
+    fields of `Spec` make the spec, with `changes` over them. Cells that need classes are left out
+    from then on if the data have none (see `page.classes`). Raises `InvalidValue`.
     """
     from aecore.data import load  # brings torch
 
@@ -167,7 +169,9 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     descriptions = {n: t.__name__ if isinstance(t, type) else str(t) for n, t in said.items()}
     values = {name: check(name, names[name], text) for name, text in descriptions.items()}
     check_together(values, descriptions)
-    check_with(values, descriptions, load(values.get("dataset", "mnist")))
+    data = load(values.get("dataset", "mnist"))
+    check_with(values, descriptions, data)
+    classes.expect(data)
     names.update(values)
     fields = {name: value for name, value in values.items() if name in Spec.__dataclass_fields__}
     return Spec(**{**fields, **changes})

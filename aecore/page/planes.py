@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from aecore.page.style import COLORS, GRAY, ORANGE, figure_of, marker_of, panels_of
 
-CENTROID = "centroid of %{text}<extra></extra>"  # on pointing at it
+CENTROID = "centroid: %{text}<extra></extra>"  # on pointing at it
 UPRIGHT = {"x": 0, "y": 0, "z": 1}
 CAMERAS = {
     "frontal view": {"eye": {"x": 0.0, "y": -2.0, "z": 0.7}, "up": UPRIGHT},
@@ -91,7 +91,7 @@ def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
         marker = {"size": 3, "opacity": 0.6, **marker_of(number)}
         hover = f"x %{{x:.2f}}, y %{{y:.2f}}<extra>{number}</extra>"
         look = {"mode": "markers", "marker": marker, "hovertemplate": hover}
-        figure.add_scattergl(x=x, y=y, name=str(number), **look)
+        figure.add_scattergl(x=x, y=y, name=str(number), **look, showlegend=len(centroids) > 1)
     return _named(figure, centroids)
 
 
@@ -152,7 +152,7 @@ def _labels(names: Sequence[str], color: str | None = None, size: int = 16) -> d
 
 
 def _names(centroids: Any) -> list[str]:
-    return [*map(str, range(len(centroids)))]
+    return [*map(str, range(len(centroids)))] if len(centroids) > 1 else ["mean"]
 
 
 def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
@@ -186,7 +186,7 @@ def _scatters(
     names: int,
 ) -> go.Figure:
     """The panels, with markers that look so, and with names of the classes of so many pixels."""
-    rows = -(-len(panels) // columns)
+    rows, several = -(-len(panels) // columns), bool(np.ptp(labels))
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.14 / rows}
     figure = panels_of(
         rows, columns, height, subplot_titles=[name.replace("_", " ") for name in panels], **spacing
@@ -196,11 +196,13 @@ def _scatters(
             shown, name = np.flatnonzero(labels[: len(points)] == number), str(number)
             x, y = points[shown].astype(np.float32).T
             look = {"mode": "markers", "marker": {**marker, **marker_of(number)}}
-            look["hovertemplate"] = f"{number}: test image %{{customdata}}<extra></extra>"
-            legend = {"name": name, "legendgroup": name, "showlegend": panel == 0}
+            of = f"{name}: " if several else ""
+            look["hovertemplate"] = f"{of}test image %{{customdata}}<extra></extra>"
+            legend = {"name": name, "legendgroup": name, "showlegend": several and panel == 0}
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
             figure.add_scattergl(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
-        figure.add_scattergl(**_middles(points, labels, names), **place)
+        if several:
+            figure.add_scattergl(**_middles(points, labels, names), **place)
     figure.update_layout(legend={"itemsizing": "constant"}, margin={"l": 8, "r": 8, "b": 8})
     figure.update_xaxes(showticklabels=False)
     return figure.update_yaxes(showticklabels=False)

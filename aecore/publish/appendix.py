@@ -7,6 +7,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from aecore.page.claims import CLAIM, HOLDS, REPLICATION
+from aecore.page.classes import NEEDS
 from aecore.page.show import SOURCE, escape, provenance
 
 REPORTS = re.compile(r"^## (What the reports? found|The reports?'s? \w+|What is found again)")
@@ -14,13 +15,15 @@ BARE = '<div class="aecore-caption"></div>'
 WHENCE = re.compile(r'<(p|details) class="aecore-source">.*?</\1>', re.S)
 
 
-def arranged(page: NotebookNode) -> None:
+def arranged(page: NotebookNode, of_reports: bool = True) -> None:
     """Moves what interrupts a page's argument to its end.
 
     There stand the section on the reports with what was said of them elsewhere, all claims of the
     page with their verdicts, and one line on the runs behind all of its figures. Where they were,
-    our claims are plain sentences.
+    our claims are plain sentences. What needs classes that are not there says so once a section.
+    Without `of_reports`, which are about MNIST, the section on them goes.
     """
+    _say_once(page.cells)
     sources = _sources(page.cells)
     about = _about_reports(page.cells)
     rest = [cell for cell in page.cells if not any(cell is one for one in about)]
@@ -28,9 +31,20 @@ def arranged(page: NotebookNode) -> None:
     if strays and not about:
         about = [nbformat.v4.new_markdown_cell("## What the reports found")]
     about += [nbformat.v4.new_markdown_cell(raw(output.data["text/html"])) for output in strays]
-    page.cells = [*rest, *about, *_claims(page.cells)]
+    page.cells = [*rest, *(about if of_reports else []), *_claims(page.cells)]
     if sources:
         page.cells.append(nbformat.v4.new_markdown_cell(raw(provenance(sources))))
+
+
+def _say_once(cells: list[NotebookNode]) -> None:
+    """Takes out what says again in a section what it needs."""
+    said = False
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            said &= not re.search(r"^#", cell.source, re.M)
+        if any(NEEDS in output.get("data", {}) for output in cell.get("outputs", [])):
+            cell.outputs = [] if said else cell.outputs
+            said = True
 
 
 def raw(markup: str) -> str:

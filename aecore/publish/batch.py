@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -77,12 +78,13 @@ def run(
         open_.enter_context(kernels.own_first())
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
         made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
-        _check_cluster({job.values.get("dataset", DATASET) for job in jobs})
+        _check_workers({job.values.get("dataset", DATASET) for job in jobs})
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out).close()
         except OSError as error:
-            raise BatchError(f"the folder {out} can't be made: {error.strerror}") from error
+            raise BatchError(paths.unwritable(out, error, "AECORE_BUILD")) from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
         kept = [not again and _is_made(out / f"{job.name}.ipynb", made["inputs"])
@@ -121,7 +123,7 @@ def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
     if apart and forms.is_path(dataset):
         place = forms.resolved(dataset)
         apart += f"-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
-    return root / "_build" / "notebooks" / f"{profile}{apart}"
+    return paths.built(root) / "notebooks" / f"{profile}{apart}"
 
 
 def notebooks(root: Path) -> list[str]:
@@ -160,7 +162,7 @@ def _jobs(
         values = parameters.checked(name, known[name], overrides)
         if "dataset" in values:
             values["dataset"] = forms.resolved(values["dataset"])
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = known[name].content
         runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
         overrides = {key: values[key] for key in overrides}
         count = len(content["cells"])
@@ -178,10 +180,20 @@ def _made_with(job: _Job) -> dict[str, Any]:
     data = load(job.values.get("dataset", DATASET))
     parameters.checked_with_data(job.name, job.known, job.values, data)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
-    inputs = [job.notebook.read_text(encoding="utf-8"), job.values, data.digest, made]
+    images = {
+        "mnist": job.values.get("dataset", DATASET) == DATASET,
+        "name": data.name,
+        "digest": data.digest,
+        "counts": [len(data.train_images), len(data.test_images)],
+        "shape": [*data.train_images.shape[1:]],
+        "labeled": data.labeled,
+        "classes": data.names[: data.tested],
+    }
+    inputs = [job.known.content, job.values, images, made]
     inputs += [paths.LOADED, *(sorted(os.listdir(place)) for place in _published())]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    return {"dataset": data.name, "commit": paths.commit(), "inputs": digest, **made}
+    facts = {"dataset": data.name, "images": images, "inputs": digest, "commit": paths.commit()}
+    return facts | made
 
 
 def _published() -> list[Path]:
@@ -197,12 +209,24 @@ def _is_made(path: Path, inputs: str) -> bool:
         return False
 
 
-def _check_cluster(datasets: set[str]) -> None:
-    """Raise `ClusterError` if the environment names a cluster that can't be used."""
+def _check_workers(datasets: set[str]) -> None:
+    """Raise `ClusterError` if the environment names a cluster that can't be used.
+
+    Without one, `BatchError` where processes of this machine have no memory to meet in.
+    """
     from aecore.engine import cluster
 
     if address := cluster.address():
         cluster.Cluster(address, datasets).close()
+        return
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        why = error.strerror or error
+        raise BatchError(
+            f"processes can't share memory, on Linux in /dev/shm: {why}; make it writable, or set "
+            "AECORE_SCHEDULER to the address of a cluster"
+        ) from error
 
 
 def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
@@ -217,8 +241,11 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
             problem = _papermill(job, kernel, draft, told)
             if draft.exists():
                 executed = nbformat.read(draft, as_version=4)
+                executed.metadata.papermill["input_path"] = str(job.notebook)
                 if problem is None and not _completed(executed):
                     problem = "not every cell was executed"
+                if problem is None and _digest(job) != made["images"]["digest"]:
+                    problem = "the images were replaced while it ran: run it again"
                 made = {**made, "parameters": job.values, "overrides": job.overrides}
                 made["seconds"] = round(time.perf_counter() - clock, 1)
                 made["started"] = started.isoformat(timespec="seconds")
@@ -234,15 +261,28 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
     return Outcome(job.name, place, round(time.perf_counter() - clock, 1), problem)
 
 
-def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
-    """Executes the notebook into `draft` and returns its problem, if it has one."""
-    import papermill
+def _digest(job: _Job) -> str:
+    """The digest of the images that the notebook's data set has now; of none if it has gone."""
+    from aecore.data import load
+    from aecore.store.sources import DataError
 
     try:
+        return load(job.values.get("dataset", DATASET)).digest
+    except DataError:
+        return ""
+
+
+def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
+    """Executes the notebook, as it was checked, into `draft`; returns its problem if it has one."""
+    import papermill
+
+    checked = draft.with_name(f"checked-{draft.name}")  # its file may have been edited since
+    try:
+        checked.write_text(json.dumps(job.known.content), encoding="utf-8")
         options = {"kernel_name": job.kernel, "km": kernel, "coalesce_streams": True}
         options |= {"progress_bar": False, "stderr_file": told}
         options["on_cell_start"] = partial(told.cell, job.cells + bool(job.overrides))
-        files = _as_template(job.notebook), _as_template(draft)
+        files = _as_template(checked), _as_template(draft)
         papermill.execute_notebook(*files, job.overrides, **options)
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}"

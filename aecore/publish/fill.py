@@ -9,7 +9,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from nbformat import NotebookNode
 
 from aecore.page.claims import ANSWER, CLAIM, HOLDS, MISSED, REPLICATION, VERDICTS
 from aecore.page.reports import EXPERIMENTS, REPORTS
+from aecore.publish import words
 from aecore.publish.appendix import WHENCE, raw
+from aecore.store import paths
 
 PACKAGE = Path(__file__).parents[1]
 WORDS = ("profile", "facts", "answers", "claims", "scoreboard", "figure", "made", "api",
@@ -82,11 +84,16 @@ class Edition:
     names: list[str]
     pages: dict[str, NotebookNode]
     problems: dict[str, str]
+    images: words.Images = field(default_factory=lambda: words.MNIST)
 
     def fill(self, text: str) -> str:
-        """The Markdown `text` of a prose page with what it asks for; raises Jinja's errors."""
-        words = {word: getattr(self, word) for word in WORDS}
-        return self._environment().from_string(text, globals=words).render()
+        """The Markdown `text` of a prose page with what it asks for; raises Jinja's errors.
+
+        It may ask too if the book is made of `mnist`, and if its images have `several_classes`.
+        """
+        known: dict[str, Any] = {word: getattr(self, word) for word in WORDS}
+        known["mnist"], known["several_classes"] = self.images["mnist"], words.several(self.images)
+        return self._environment().from_string(text, globals=known).render()
 
     def profile(self) -> Markup:
         """The line that says with what this edition was made, and what it is worth."""
@@ -162,7 +169,7 @@ class Edition:
 
     def benchmarks(self) -> str:
         """What `make bench` measured: here, or else what is published with it."""
-        measured = self._here_or_published("_build/bench.json", "benchmarks/measured.json")
+        measured = self._here_or_published("bench.json", "benchmarks/measured.json")
         if measured is None:
             return "*Not measured yet: `make bench` makes what belongs here.*"
         devices = ", ".join(dict.fromkeys(row["device"] for row in measured))
@@ -170,7 +177,7 @@ class Edition:
 
     def faults(self) -> str:
         """What became of the faults in the last run of the tests: here, or else as published."""
-        found = self._here_or_published("_build/faults.json", "tests/outcomes.json")
+        found = self._here_or_published("faults.json", "tests/outcomes.json")
         if found is None:
             return "*Not tested yet: `make test` makes what belongs here.*"
         return self._table("faults", rows=found)
@@ -207,7 +214,7 @@ class Edition:
         return ", ".join(dict.fromkeys(values))
 
     def _here_or_published(self, here: str, published: str) -> Any:
-        places = [self.root / here, self.root / published]
+        places = [paths.built(self.root) / here, self.root / published]
         there = next((place for place in places if place.exists()), None)
         return None if there is None else json.loads(there.read_text(encoding="utf-8"))
 

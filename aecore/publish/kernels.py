@@ -23,7 +23,7 @@ from jupyter_core.utils import run_sync
 
 from aecore.checks import InvalidValue
 
-PACKAGES = ("aecore", "torch", "torchvision", "numpy", "scikit-learn", "plotly", "papermill")
+PACKAGES = ("aecore", "torch", "numpy", "scikit-learn", "plotly", "papermill")
 PROBE = (
     "import json, sys; from aecore.publish.kernels import environment;"
     "print(json.dumps(environment(sys.argv[1])))"

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +24,9 @@ from filelock import FileLock
 from latex2mathml.converter import convert
 
 from aecore.page.claims import ANSWER, CLAIM, REPLICATION
+from aecore.page.classes import NEEDS
 from aecore.page.show import PLOTLY
-from aecore.publish import appendix, fill
+from aecore.publish import appendix, fill, words
 from aecore.publish.fill import Edition
 from aecore.store import paths
 
@@ -46,19 +48,30 @@ def compile(executed: Path, root: Path) -> Path:
     """Builds the book of the notebooks in `executed` and returns its first page.
 
     `root` is the project's folder, with `_config.yml`, `_toc.yml` and `book/`; the pages land in
-    its `_build/html`, and stay there as they are if they were made from the same. A notebook that
-    is missing or did not finish becomes a page that says so.
-    Raises `BookError`, and leaves the pages of the last build as they were, if Sphinx warns of
-    anything, or if in the paper profile a claim does not hold.
+    the folder `html` of its `paths.built`, and stay there as they are if they were made from the
+    same. A notebook that is missing or did not finish becomes a page that says so. Raises
+    `BookError`, and leaves the pages of the last build as they were, if Sphinx warns of anything,
+    or if in the paper profile a claim does not hold.
     """
-    build = root / "_build"
-    build.mkdir(exist_ok=True)
+    build = paths.built(root)
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=build).close()
+    except OSError as error:
+        raise BookError(paths.unwritable(build, error, "AECORE_BUILD")) from error
     with FileLock(build / "book.lock"):
         names = fill.sections(root)
         pages = {n: _without_paths(page) for n, page in fill.finished(executed, names).items()}
+        pages = {n: words.put_in(page, root) for n, page in pages.items()}
         made = [page.metadata.get("aecore", {}) for page in pages.values()]
+        images = words.of(made[0]) if made else words.MNIST
+        if len({words.of(one).get("digest") for one in made} - {None}) > 1:
+            raise BookError("the pages are made of different images: aecore run makes them again")
+        left_out = words.left_out(root, images)
+        names = [name for name in names if f"notebooks/{name}" not in left_out]
+        pages = {name: page for name, page in pages.items() if name in names}
         profile = next((str(m["profile"]) for m in made if "profile" in m), executed.name)
-        edition = Edition(root, profile, names, pages, fill.problems(executed, names))
+        edition = Edition(root, profile, names, pages, fill.problems(executed, names), images)
         _check_claims(edition)
         source = build / "source"
         shutil.rmtree(source, ignore_errors=True)
@@ -183,9 +196,9 @@ def _check_claims(edition: Edition) -> None:
 
 def _stage(source: Path, edition: Edition) -> None:
     """Everything the book is made of, in one folder."""
-    leave = shutil.ignore_patterns("templates", "changes")
+    leave = shutil.ignore_patterns("templates", "changes", "words.yaml")
     shutil.copytree(edition.root / "book", source / "book", ignore=leave)
-    shutil.copy(edition.root / "_toc.yml", source)
+    _stage_toc(source, edition)
     config = yaml.safe_load((edition.root / "_config.yml").read_text(encoding="utf-8"))
     options = config["sphinx"]["config"]["html_theme_options"]
     options["extra_footer"] = f'<p class="aecore-edition">{edition.facts()}</p>'
@@ -193,13 +206,28 @@ def _stage(source: Path, edition: Edition) -> None:
     _vendor(source / "vendor")
     for path in (source / "book").glob("*.md"):
         try:
-            path.write_text(edition.fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+            text = edition.fill(path.read_text(encoding="utf-8"))
+            if path.stem in words.prose(edition.root):
+                text = words.in_markdown(text, edition.root, edition.images)
+            path.write_text(text, encoding="utf-8")
         except (jinja2.TemplateError, OSError) as error:
             raise BookError(f"{path.name} can't be filled: {error}") from error
     (source / "notebooks").mkdir()
     for name in edition.names:
         page = edition.pages[name] if name in edition.pages else _stub(name, edition)
         _stage_notebook(page, source / "notebooks" / f"{name}.ipynb", name)
+
+
+def _stage_toc(source: Path, edition: Edition) -> None:
+    """The table of contents without the pages that this edition does not have."""
+    toc = yaml.safe_load((edition.root / "_toc.yml").read_text(encoding="utf-8"))
+    left_out = words.left_out(edition.root, edition.images)
+    for part in toc["parts"]:
+        part["chapters"] = [one for one in part["chapters"] if one["file"] not in left_out]
+    toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    for page in left_out:
+        (source / page).with_suffix(".md").unlink(missing_ok=True)
 
 
 def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
@@ -216,11 +244,11 @@ def _stub(name: str, edition: Edition) -> nbformat.NotebookNode:
 
 def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> None:
     page = copy.deepcopy(executed)
-    appendix.arranged(page)
+    appendix.arranged(page, words.of(page.metadata.get("aecore", {}))["mnist"])
     for output in fill.outputs(page):
         # MyST-NB warns of what it can't show, even where it shows the same thing as HTML.
         if "text/html" in output.get("data", {}):
-            for kind in (PLOTLY, ANSWER, CLAIM, REPLICATION):
+            for kind in (PLOTLY, ANSWER, CLAIM, NEEDS, REPLICATION):
                 output.data.pop(kind, None)
     if made := page.metadata.get("aecore", {}):
         command = f"papermill notebooks/{name}.ipynb out.ipynb"

@@ -1,7 +1,7 @@
 """The notebooks' parameters before a kernel starts: their defaults, and what profiles override."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Known:
-    """The parameters of one notebook, in its order: their defaults, and what is said of them."""
+    """The parameters of one notebook, in its order: their defaults, and what is said of them.
+
+    `content` is the notebook that they stand in, whatever becomes of its file.
+    """
 
     defaults: Values
     descriptions: dict[str, str]
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 def known(notebook: Path) -> Known:
@@ -28,8 +32,8 @@ def known(notebook: Path) -> Known:
     literal.
     """
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+        tagged = [c for c in content["cells"] if "parameters" in c["metadata"].get("tags", ())]
         found = parameters.described("".join(tagged[0]["source"])) if tagged else {}
     except (ValueError, KeyError, TypeError, AttributeError, SyntaxError, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -37,6 +41,7 @@ def known(notebook: Path) -> Known:
     return Known(
         {name: default for name, (default, _) in found.items()},
         {name: description for name, (_, description) in found.items()},
+        content,
     )
 
 

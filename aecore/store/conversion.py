@@ -130,8 +130,8 @@ def as_classes(
 ) -> tuple[Parts, tuple[str, ...]]:
     """Labels int64 (N,) of classes 0 … K - 1 for all `images`, and what the K classes are called.
 
-    They may be whole numbers, texts or one-hot. Raises `DataError` for others, for several labels
-    an image, and for a class that is not among the test images.
+    They may be whole numbers, texts or one-hot. Classes that are not among the test images are the
+    last ones. Raises `DataError` for other labels, and for several an image.
     """
     flat = {part: _flat(part, labels[part], len(images[part]), said) for part in images}
     if len({array.dtype.kind for array in flat.values()}) > 1:
@@ -142,15 +142,17 @@ def as_classes(
         say(said, f"texts became classes 0 … {len(values) - 1}, in their order")
     elif values[-1] != len(values) - 1:
         say(said, f"labels {listed(values)} became classes 0 … {len(values) - 1}")
+    tested = np.isin(values, flat.get("test_", flat.get("")))
+    if not tested.all():
+        lacks = f"no test image is of class {listed(values[~tested])}"
+        say(said, f"{lacks}: the last of the classes, left out where classes are compared")
+        values = np.concatenate([values[tested], values[~tested]])
     numbers = {value: number for number, value in enumerate(values.tolist())}
     names = tuple(map(str, numbers))
     found = {
         part: np.array([numbers[value] for value in array.tolist()], np.int64)
         for part, array in flat.items()
     }
-    if missing := sorted(set(range(len(names))) - set(found.get("test_", found.get("")).tolist())):
-        lacks = listed([names[number] for number in missing])
-        raise DataError(f"test_labels must hold every class: they lack {lacks}")
     return found, names
 
 

@@ -4,9 +4,13 @@ import gzip
 import math
 import os
 import re
+import subprocess
+import sys
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,15 +95,37 @@ def read(dataset: str) -> Found:
     random, the same every time. Raises `DataError` for what is torn or no set of images.
     """
     path, option = _divided(dataset)
-    if not os.path.exists(path):
-        raise DataError(f"{path}: no such file or folder")
     said: list[str] = []
-    try:
+    with _told_of(path):
         return _arranged(_raw(path, said), bool(option), said)
+
+
+def read_images(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """All images at a path in their order, uint8 (N, C, H, W), and what was done to them.
+
+    Of a set in two parts those for testing; labels don't matter. Raises `DataError` as `read`.
+    """
+    said: list[str] = []
+    with _told_of(path):
+        raw = _raw(path, said)
+        images = conversion.as_images({"": raw.get("images", raw.get("test_images"))}, said)
+    return images[""], tuple(said)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """What goes wrong in reading is a `DataError` of one line that names the path."""
+    name = pictures.readable(str(path))
+    try:
+        if name != str(path):
+            raise DataError("its name is no UTF-8, which a notebook can't hold: call it otherwise")
+        if not os.path.exists(path):
+            raise DataError("no such file or folder")
+        yield
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{name}: {error}") from error
     except (OSError, MemoryError) as error:
-        raise DataError(f"{path}: {CANNOT} ({_line(error)})") from error
+        raise DataError(f"{name}: {CANNOT} ({_line(error)})") from error
 
 
 def _raw(path: Path, said: list[str]) -> Raw:
@@ -177,9 +203,11 @@ def _named(there: Sequence[str], array: Callable[[str], np.ndarray], said: list[
 
 
 def _of_npz(path: Path, said: list[str]) -> Raw:
-    if not zipfile.is_zipfile(path):
-        raise DataError("not an .npz archive, or only a part of one")
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise DataError("not an .npz archive, or only a part of one")
+        file.seek(0)
+        archive = np.load(file, allow_pickle=False)
         return _named(archive.files, lambda name: _plain(name, lambda: archive[name]), said)
 
 
@@ -187,7 +215,8 @@ def _of_npy(path: Path, said: list[str]) -> Raw:
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise DataError("not an .npy file; a pickle could run code, so none is opened")
-    return {"images": _plain("the array", lambda: np.load(path, allow_pickle=False))}
+        file.seek(0)
+        return {"images": _plain("the array", lambda: np.load(file, allow_pickle=False))}
 
 
 def _plain(name: str, load: Callable[[], np.ndarray]) -> np.ndarray:
@@ -207,9 +236,10 @@ def _of_csv(path: Path, said: list[str]) -> Raw:
 
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = [cell.strip().strip('"').lower() for cell in file.readline().split(",")]
-    texts = [cell for cell in first if not re.fullmatch(r"[-+.\deE]+", cell)]
-    head = 0 if {*texts} & {*LABELS} or 2 * len(texts) > len(first) else None
-    table = pd.read_csv(path, header=head, low_memory=False)
+        texts = [cell for cell in first if not re.fullmatch(r"[-+.\deE]+", cell)]
+        head = 0 if {*texts} & {*LABELS} or 2 * len(texts) > len(first) else None
+        file.seek(0)
+        table = pd.read_csv(file, header=head, low_memory=False)
     if len(extra := [name for name in table if re.match(r"(?i)id$|unnamed: 0$", str(name))]):
         say(said, f"column {extra[0]} is left out")
         table = table.drop(columns=extra)
@@ -231,19 +261,15 @@ def _of_csv(path: Path, said: list[str]) -> Raw:
 
 def _of_mat(path: Path, said: list[str]) -> Raw:
     """X (H, W, C, N) and y (N, 1), as SVHN has them, or EMNIST's structure of both parts."""
-    from scipy.io import loadmat
-
-    try:
-        found = loadmat(path, simplify_cells=True)
-    except NotImplementedError:
-        raise DataError("a file of MATLAB 7.3: save it with -v7") from None
-    if isinstance(both := found.get("dataset"), dict):
-        parts = {part: of for part, of in both.items() if isinstance(of, dict)}
-        found = {
-            f"{part}_{kind}": array for part, of in parts.items() for kind, array in of.items()
-        }
-    arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
-    raw = _named(list(arrays), arrays.__getitem__, said)
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder) / "arrays.npz"
+        reader = [sys.executable, "-P", str(Path(__file__).with_name("matlab.py"))]
+        done = subprocess.run([*reader, path, arrays], capture_output=True, text=True)
+        if done.returncode < 0 or not arrays.exists():
+            told = done.stderr.strip().rpartition("\n")[2] if done.returncode > 0 else ""
+            raise DataError(told or "damaged: it crashes the reader of .mat files")
+        with np.load(arrays, allow_pickle=False) as archive:
+            raw = _named(archive.files, archive.__getitem__, said)
     if "images" in raw:
         images, labels = raw["images"], raw.get("labels", np.empty(raw["images"].shape[-1]))
         if len(images) != labels.size == images.shape[-1]:

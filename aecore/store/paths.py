@@ -23,6 +23,12 @@ def published() -> tuple[Path, ...]:
     return (folder,) if folder.is_dir() else ()
 
 
+def built(root: Path) -> Path:
+    """The folder of executed notebooks and pages: `AECORE_BUILD`, else the project's `_build`."""
+    place = os.environ.get("AECORE_BUILD")
+    return Path(place).expanduser().absolute() if place else root / "_build"
+
+
 def source() -> str:
     """The first digits of a SHA-256 over the package's files as they are now."""
     total = hashlib.sha256()
@@ -61,6 +67,12 @@ def typed(path: Path) -> str:
         if root and place.is_relative_to(Path(root).resolve()):
             return f"{short}/{place.relative_to(Path(root).resolve()).as_posix()}"
     return Path(os.path.relpath(place)).as_posix()
+
+
+def unwritable(place: Path, error: OSError, variable: str) -> str:
+    """Which folder can't be written, why, and which variable puts another in its place."""
+    why = error.strerror or error
+    return f"the folder {place} can't be written: {why}; set {variable} to a folder that can"
 
 
 def writable_folder(name: str, value: object) -> Path:

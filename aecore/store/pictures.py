@@ -1,5 +1,6 @@
 """A folder of pictures as arrays: all alike, each with the name of the folder that it is in."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ Found = list[tuple[Path, str | None]]  # a picture, and what its class is called
 def listed(folder: Path, said: list[str]) -> Found:
     """The pictures in a folder's own folders, one a class; without any those in it itself."""
     own = sorted(each for each in folder.iterdir() if each.is_dir())
-    inside: Found = [(file, sub.name) for sub in own for file in sorted(sub.rglob("*"))]
+    inside: Found = [(file, readable(sub.name)) for sub in own for file in sorted(sub.rglob("*"))]
     loose: Found = [(file, None) for file in sorted(folder.iterdir())]
     inside, loose = (_visible(folder, some) for some in (inside, loose))
     found = _pictures(inside) or _pictures(loose)
@@ -27,6 +28,11 @@ def listed(folder: Path, said: list[str]) -> Found:
         why = "no picture" if found[0][1] is None else "no picture, or in no folder of a class"
         say(said, f"{folder.name}/: {others} files passed over ({why})")
     return found
+
+
+def readable(name: str) -> str:
+    """A file's name as text: bytes of it that are no UTF-8 as \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _visible(folder: Path, found: Found) -> Found:
