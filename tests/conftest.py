@@ -1,6 +1,7 @@
 """What several tests share: a small data set and stores of their own."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from aecore.data import load
+from aecore.publish import batch
+from aecore.store import paths
 from aecore.store.entries import Store
 from aecore.store.sources import fetch
 
 OUTCOMES = pytest.StashKey[dict]()  # of the tests marked as faults, for the book's page of them
-FAULTS = Path(__file__).resolve().parent.parent / "_build" / "faults.json"
+ROOT = Path(__file__).resolve().parent.parent
+FAULTS = ROOT / "_build" / "faults.json"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,6 +73,28 @@ def home(tmp_path_factory):
         patch.setenv("AECORE_DATA", str(folder.parents[1]))
         patch.setenv("AECORE_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(scope="session")
+def paper(tmp_path_factory, home) -> Path:
+    """The executed notebooks of the paper edition, made once for all of pytest's workers.
+
+    Where results are kept there are plain files, so whatever a page computed could not be.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(base / "paper.lock"):
+        if not (base / "paper").exists():
+            place = tmp_path_factory.mktemp("nothing kept")
+            for name in ("checkpoints", "runs", "tables", "neighborhoods"):
+                (place / name).write_text("no folder")
+            with pytest.MonkeyPatch.context() as patch:
+                for dataset in ("mnist", "fashion_mnist"):
+                    load(dataset)  # fetches the data, if need be, to where they are then found
+                patch.setenv("AECORE_DATA", str(paths.home() / "data"))
+                patch.setenv("AECORE_HOME", str(place))
+                batch.run([], "paper", root=ROOT, out=base / "paper", progress=False)
+    return base / "paper"
 
 
 @pytest.fixture(scope="session", autouse=True)

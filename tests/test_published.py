@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-from aecore.data import load
 from aecore.page.claims import CLAIM, REPLICATION
-from aecore.publish import batch, fill
+from aecore.publish import fill
 from aecore.store.entries import Store
-from aecore.store.paths import home
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -28,19 +26,13 @@ def test_entries_are_whole_and_small(tmp_path):
         assert "/home" not in (entry / f"{kind}.json").read_text()
 
 
-def test_paper_book_trains_nothing_and_its_claims_hold(tmp_path, monkeypatch, record_property):
-    for dataset in ("mnist", "fashion_mnist"):
-        load(dataset)  # fetches the data if need be
-    monkeypatch.setenv("AECORE_DATA", str(home() / "data"))
-    monkeypatch.setenv("AECORE_HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    for name in ("checkpoints", "runs", "tables", "neighborhoods"):
-        (tmp_path / "home" / name).write_text("no folder, so whatever is computed can't be kept")
-    outcomes = batch.run([], "paper", root=ROOT, out=tmp_path / "paper", progress=False)
-    assert [outcome.problem for outcome in outcomes if outcome.problem] == []
-    seconds = sum(outcome.seconds for outcome in outcomes)
+def test_paper_book_trains_nothing_and_its_claims_hold(paper, record_property):
+    names = fill.sections(ROOT)
+    assert fill.problems(paper, names) == {}
+    pages = fill.finished(paper, names)
+    assert list(pages) == names
+    seconds = sum(page.metadata["aecore"]["seconds"] for page in pages.values())
     record_property("measured", f"the paper edition's notebooks: {seconds:.0f} s")
-    pages = fill.finished(tmp_path / "paper", fill.sections(ROOT))
     records = [r for page in pages.values() for r in fill.of_kind(page, REPLICATION)]
     published = json.loads((ROOT / "book" / "templates" / "verdicts.json").read_text())
     assert {record["experiment"]: record["verdict"] for record in records} == published
