@@ -64,7 +64,8 @@ def _stills(figure: Any, alt: str, width: int) -> str:
     wide = len(list(figure.select_xaxes())) > 1 or "parcoords" in kinds
     low = tall if wide else min(tall, 330 if "surface" in kinds else 400)
     try:
-        drawn = f'<div class="aecore-still" aria-hidden="true">{still(figure, width, tall)}</div>'
+        look = f'class="aecore-still" style="max-width:{width}px"'  # without our style sheet
+        drawn = f'<div {look} aria-hidden="true">{still(figure, width, tall)}</div>'
         if not wide:  # hidden from pages without our style sheet
             look = 'class="aecore-still narrow" style="display:none"'
             drawn += f'<div {look} aria-hidden="true">{still(figure, PHONE, low)}</div>'

@@ -384,7 +384,7 @@
     const controls = element("div", "controls", figure);
     const [from, to] = [choice(controls, "from", labels, labels[0], turn), choice(controls, "to", labels, labels.at(-1), turn)];
     const chosen = slider(controls, "on the way", { min: 0, max: last, step: 1, value: last / 2 }, (n) => Math.round((100 * n) / last) + " %", show);
-    const play = button("play", controls, () => (play.ariaPressed === "true" ? rest() : run()));
+    const play = button("play", controls, () => (timer ? rest() : run()));
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) play.hidden = true; // the slider moves too
     const stage = element("div", "stage", figure);
     const map = element("canvas", "map", stage);
@@ -449,12 +449,10 @@
       map.setAttribute("aria-label", `The centers of ${labels.length} classes, and the two ways from ${from.value} to ${to.value}`);
     }
     function rest() {
-      clearInterval(timer);
-      play.ariaPressed = "false";
+      timer = clearInterval(timer);
       play.textContent = "play";
     }
     function run() {
-      play.ariaPressed = "true";
       play.textContent = "stop";
       if (Number(chosen.range.value) === last) chosen.range.value = 0;
       timer = setInterval(() => {
