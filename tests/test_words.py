@@ -9,7 +9,8 @@ from command import CHECKOUT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from aecore.data import one_of_each
-from aecore.page import claims, classes, show
+from aecore.page import claims, classes
+from aecore.page.show import caption_of
 from aecore.publish import appendix, words
 
 SHAPES = {"mnist": False, "name": "shapes", "counts": [480, 160], "shape": [3, 32, 32]}
@@ -99,7 +100,7 @@ def test_no_sentence_has_a_number_that_there_is_not(shown):
     assert (record["text"], record["holds"]) == ("It is unknown, a banana unknown.", None)
     claims.answer(f"From {unknown:.1f} to {3:.1f}.")
     assert shown[-1][claims.ANSWER]["text"] == "From unknown to 3.0."
-    show.caption_of(f"At {unknown:.1f}.")
+    caption_of(f"At {unknown:.1f}.")
     assert "At unknown." in shown[-1]["text/html"]
 
 
