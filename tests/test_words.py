@@ -9,7 +9,8 @@ from command import CHECKOUT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from aecore.data import one_of_each
-from aecore.page import classes
+from aecore.page import claims, classes
+from aecore.page.show import caption_of
 from aecore.publish import appendix, words
 
 SHAPES = {"mnist": False, "name": "shapes", "counts": [480, 160], "shape": [3, 32, 32]}
@@ -90,6 +91,17 @@ def test_a_section_says_once_what_it_needs():
     page = new_notebook(cells=[head, cell(), text, cell(), new_markdown_cell("## Two"), cell()])
     appendix.arranged(page)
     assert [len(one.get("outputs", [])) for one in page.cells] == [0, 1, 0, 0, 0, 1]
+
+
+def test_no_sentence_has_a_number_that_there_is_not(shown):
+    unknown = float("nan")
+    claims.claim("c", f"It is {unknown:.2f}, a banana {unknown:.0%}.", unknown > 1)
+    record = shown[-1][claims.CLAIM]
+    assert (record["text"], record["holds"]) == ("It is unknown, a banana unknown.", None)
+    claims.answer(f"From {unknown:.1f} to {3:.1f}.")
+    assert shown[-1][claims.ANSWER]["text"] == "From unknown to 3.0."
+    caption_of(f"At {unknown:.1f}.")
+    assert "At unknown." in shown[-1]["text/html"]
 
 
 def test_of_one_class_ten_images_stand_for_all():

@@ -9,7 +9,7 @@ from scipy.stats import ttest_ind
 
 from aecore import checks
 from aecore.page.reports import EXPERIMENTS, LEAST
-from aecore.page.show import caption_of, escape, put, spread
+from aecore.page.show import caption_of, escape, put, sayable, spread
 
 ANSWER = "application/vnd.aecore.answer+json"
 CLAIM = "application/vnd.aecore.claim+json"
@@ -37,6 +37,7 @@ Parts = Mapping[str, bool | str | None]
 
 def answer(text: str) -> None:
     """Displays the section's answer in one sentence; the book's first page repeats it."""
+    text = sayable(text)
     markup = f'<div class="aecore-answer"><p>{escape(text)}</p></div>'
     put(markup, text, **{ANSWER: {"text": text}})
 
@@ -49,9 +50,11 @@ def claim(
     `name` is the claim's handle, unique within the notebook. In the paper profile a claim of ours
     that does not hold fails the book. With `report`, an experiment's id such as "A3", the
     statement is that report's, and whether it holds is a result: on `runs` of other data than
-    MNIST nothing is displayed, and of networks that are hardly trained nothing is said.
+    MNIST nothing is displayed, and of networks that are hardly trained nothing is said; nor of a
+    number that is unknown.
     """
-    holds = None if holds is None else bool(holds)
+    holds = None if holds is None or sayable(text) != text else bool(holds)
+    text = sayable(text)
     if report:
         text = f"Report {_known(report)[0]}: {text}"
         if _of_other_data(runs := list(runs)):

@@ -127,7 +127,8 @@ def sizes(
 
     `networks` are those that `draw` has put on the page; `errors` maps a name to errors by size.
     """
-    lines = {name: sorted(of.items()) for name, of in errors.items()}
+    # Of few images PCA has no more components than images, and no error beyond.
+    lines = {name: sorted((d, e) for d, e in of.items() if e == e) for name, of in errors.items()}
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"errors": lines, "sizes": _sizes(networks)}
     _put_live("sizes", "A slider over the sizes of the code", script("aecore-data", data))

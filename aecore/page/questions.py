@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from aecore.page.show import escape, put
+from aecore.page.show import escape, put, sayable
 
 CLOSE = 1e-4  # of the number asked for, within which one counts as the same
 
 
 def reveal(question: str, answer: str) -> None:
     """Displays a question, and folded away under it what this run says."""
+    answer = sayable(answer)
     said = f"<p>{escape(answer)}</p>"
     fold = f'<details class="aecore-reveal"><summary>{escape(question)}</summary>{said}</details>'
     put(fold, f"{question}\n{answer}")

@@ -163,7 +163,7 @@ def _cell(value: Any, form: str | None) -> Any:
 
 def caption_of(caption: str, runs: Iterable[Any] = ()) -> None:
     """Displays the caption of what was displayed last, and the runs that its numbers are from."""
-    source = _source(list(runs))
+    source, caption = _source(list(runs)), sayable(caption)
     said = f"<p>{escape(caption)}</p>" if caption else ""
     if said or source:
         markup = f'<div class="aecore-caption">{said}{provenance([source] if source else [])}</div>'
@@ -213,6 +213,11 @@ def script(kind: str, value: Any) -> str:
     # "<" as an escape keeps any "</script>" or "<!--" inside a string from ending the element.
     text = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" class="{kind}">{text}</script>'
+
+
+def sayable(text: str) -> str:
+    """A sentence with a word for each number in it that there is none for."""
+    return re.sub(r"\bnan\b%?", "unknown", text)
 
 
 def escape(text: Any) -> str:
