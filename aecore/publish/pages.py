@@ -120,7 +120,8 @@ def setup(app: Any) -> dict[str, bool]:
             return
         pages = sorted(app.env.found_docs - {"book/api"})
         texts = {page: _sections(app.env.get_doctree(page)) for page in pages}
-        script = f"var Excerpts = {json.dumps(texts, separators=(',', ':'), ensure_ascii=False)};"
+        told = {page: sections for page, sections in texts.items() if sections}
+        script = f"var Excerpts = {json.dumps(told, separators=(',', ':'), ensure_ascii=False)};"
         (Path(app.outdir) / "_static" / EXCERPTS).write_text(script, encoding="utf-8")
 
     app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
