@@ -31,8 +31,9 @@ var Scorer = {
     const word = found(text).length ? text.slice(at).match(/^[\p{L}\p{N}]*/u)[0] : "";
     const said = document.createElement("p");
     said.className = "context";
-    said.append(start ? "… " : "", text.slice(start, at), document.createElement("mark"));
-    said.lastChild.textContent = word;
+    const mark = document.createElement("mark");
+    mark.textContent = word;
+    said.append(start ? "… " : "", text.slice(start, at), word ? mark : "");
     said.append(text.slice(at + word.length, end), end < text.length ? " …" : "");
     item.append(said);
   }

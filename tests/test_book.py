@@ -276,6 +276,8 @@ def test_a_page_that_is_found_says_what_stands_there_and_leads_to_it(built_book,
     assert "train a small head" in page.locator("section:target > p").first.inner_text()
     page.goto((built_book / "search.html").as_uri() + "?q=gradient")  # the references have no text
     page.get_by_text("Search finished").wait_for()
+    words = page.locator("#search-results li", has_text="For teachers").first
+    assert "Gradient For every weight" in words.locator("p").inner_text()
     assert (built_book / "_static" / "excerpts.js").stat().st_size < 200_000
     assert "excerpts.js" not in (built_book / "book" / "intro.html").read_text()
     assert wrong == []

@@ -141,10 +141,10 @@ def _digest(source: Path) -> str:
 
 def _sections(page: nodes.document) -> list[tuple[str, str]]:
     """What each section of a page says in plain text, captions and answers included, by its id."""
-    found = []
+    found, kinds = [], nodes.paragraph | nodes.term | nodes.raw
     for section in page.findall(nodes.section):
         told = []
-        for part in section.findall(lambda node: isinstance(node, nodes.paragraph | nodes.raw)):
+        for part in section.findall(lambda node: isinstance(node, kinds)):
             inside = part.parent
             while not isinstance(inside, nodes.section):
                 inside = inside.parent
