@@ -214,9 +214,11 @@ def always_fewer(needed: pd.DataFrame, method: str, other: str) -> bool | None:
     """Whether a method takes fewer bytes than another at every error that a seed of each gets to.
 
     `needed` is a table of `bytes_at`; each seed counts. None, so that nothing is said, where they
-    share no error.
+    share no error, or one of them is not there.
     """
     shared = []
+    if not {method, other} <= set(needed.index):
+        return None
     for error in needed:
         one, two = (np.array(needed.loc[name, error]) for name in (method, other))
         one, two = one[np.isfinite(one)], two[np.isfinite(two)]
@@ -272,3 +274,11 @@ def bd_rates(curves: pd.DataFrame, against: str) -> dict[str, list[float]]:
             pairs = [[of[column] for of in (base, rows)] for column in ("bytes", "psnr")]
             found.setdefault(method, []).append(bd_rate(*pairs))
     return found
+
+
+def bd_table(curves: pd.DataFrame, bases: Sequence[str]) -> pd.DataFrame:
+    """`bd_rates` of every method (rows) against each of `bases` (columns), lists over seeds."""
+    against = {base: bd_rates(curves, base) for base in bases}
+    methods = curves["method"].unique()
+    columns = {base: [found.get(name, []) for name in methods] for base, found in against.items()}
+    return pd.DataFrame(columns, index=pd.Index(methods, name="method"))
