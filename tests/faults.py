@@ -104,7 +104,7 @@ def stop_in_write(number: int, sign: Path) -> None:
 
 def kill() -> dict[str, object]:
     """A sweep killed again and again, and then left alone."""
-    jobs.CHECKPOINT_SECONDS = 0.02
+    jobs.CHECKPOINT_SECONDS, jobs.CHECKPOINT_SHARE = 0.02, 1.0
     wanted, chance = specs(8, 80), random.Random(0)
     redone, in_writes = [], 0
 

@@ -32,7 +32,7 @@ class Dask:
         self.scheduler = self._dask(
             "scheduler", "--host", "127.0.0.1", "--port", port, "--scheduler-file", str(place)
         )
-        until(place.exists, self.scheduler)
+        until(lambda: place.exists() and "tcp://" in place.read_text(), self.scheduler)
         text = place.read_text()
         self.address = text[text.index("tcp://") :].split('"')[0]
 

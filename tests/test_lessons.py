@@ -8,6 +8,8 @@ from statistics import median
 import pytest
 from command import CHECKOUT
 
+from aecore.page.classes import MARK
+
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 IMPORTS, CELL, MEDIAN = 5, 12, 6  # lines at most
 
@@ -40,6 +42,20 @@ def test_a_notebook_reads_like_a_lesson(path):
             if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "runs":
                 assert not any(isinstance(part, ast.Mult) for part in ast.walk(node)), source
         assert not re.search(r"recipe = Spec\(|globals\(\)\[", source), source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_made_for_classes_is_used_for_classes_only(path):
+    """Where there are no classes the cells with the mark do not run, and nothing misses them."""
+    made, missing = set(), set()
+    for source in cells(path):
+        names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+        own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        if source.startswith(MARK):
+            missing |= own - made
+            continue
+        assert not ({name.id for name in names} - own) & missing, source
+        made, missing = made | own, missing - own
 
 
 def test_cells_are_short():

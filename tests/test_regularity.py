@@ -85,8 +85,11 @@ def test_a_row_for_each_run_whatever_its_architecture(tiny, store, monkeypatch):
 
 
 def test_comparison_has_the_values_of_all_seeds():
-    rows = {name: [1.0, 2.0, 3.0] for name in MEASURED} | {"border_jump": [np.nan] * 3}
-    cells = comparison({("VAE", 2): pd.DataFrame(rows)})["VAE, d = 2"]
+    rows = {name: [1.0, 2.0, 3.0] for name in MEASURED}
+    both = {("conv", 2): rows, ("VAE", 2): rows | {"border_jump": [np.nan] * 3}}
+    cells = comparison({model: pd.DataFrame(of) for model, of in both.items()})["VAE, d = 2"]
     assert list(cells.index) == list(MEASURED.values())
     assert cells["precision of draws"] == [1, 2, 3]
     assert np.isnan(cells[MEASURED["border_jump"]]).all()
+    alone = comparison({("VAE", 2): pd.DataFrame(both["VAE", 2])})
+    assert {*cells.index} - {*alone.index} == {MEASURED["border_jump"]}
