@@ -51,6 +51,13 @@ def test_a_page_names_its_images():
     assert words.note(words.MNIST) == ""
 
 
+def test_a_name_that_looks_like_markup_is_text():
+    page = new_notebook(cells=[new_markdown_cell("# One")])
+    page.metadata["aecore"] = {"images": UNLABELED | {"name": "<script> *a* [b](c)"}}
+    said = words.put_in(page, CHECKOUT).cells[1].source
+    assert said.startswith(r"*Images: &lt;script&gt; \*a\* \[b\](c), 480 to train")
+
+
 def test_every_phrase_stands_in_the_book_or_is_a_word():
     """A sentence that is written anew takes its phrase along."""
     table = words._table(CHECKOUT)

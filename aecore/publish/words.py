@@ -1,5 +1,6 @@
 """Words for the images that a page is made of: notebooks are written for MNIST's digits."""
 
+import html
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ def put_in(page: NotebookNode, root: Path) -> NotebookNode:
             for kind in {ANSWER, CLAIM} & set(data):
                 data[kind]["text"] = _change(root, images)(data[kind]["text"])
     if said := note(images):
-        page.cells.insert(1, new_markdown_cell(f"*{said}*"))
+        page.cells.insert(1, new_markdown_cell(f"*{_literal(said)}*"))
     return page
 
 
@@ -89,6 +90,11 @@ def note(images: Images) -> str:
     shown = ", ".join(names if len(names) <= 40 else [*names[:39], f"… {names[-1]}"])
     classes = f"classes: {shown}" if images["labeled"] else "no labels"
     return f"Images: {images['name']}, {train} to train and {test} to test, of {size}; {classes}."
+
+
+def _literal(text: str) -> str:
+    """Markdown that says just this text: a name may look like markup."""
+    return re.sub(r"([\\`*_\[\]{}$|])", r"\\\1", html.escape(text, quote=False))
 
 
 def _change(root: Path, images: Images) -> Callable[[str], str]:
