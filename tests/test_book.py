@@ -305,7 +305,7 @@ def test_only_pages_that_draw_load_our_scripts(built_book):
     assert "notebooks/surface" in loads
 
 
-def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path):
+def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path, monkeypatch):
     _small_project(tmp_path, ["there", "missing"])
     executed = tmp_path / "smoke"
     _write(executed / "there.ipynb", {"text/html": "<p>first</p>", PLOTLY: {}})
@@ -318,6 +318,9 @@ def test_a_failed_build_tells_why_and_keeps_the_last_book(tmp_path):
     assert "This section was not run" in stub
     assert "aecore run missing" in stub
     assert "cell 3: ValueError: &lt;b&gt;" in stub
+    with monkeypatch.context() as patch:  # made from the same, it is not made again
+        patch.setattr(book, "_jupyter_book", None)
+        assert book.compile(executed, tmp_path).parent / "notebooks" / "there.html" == page
 
     _write(executed / "there.ipynb", {"application/x-unknown": "second"})
     with pytest.raises(book.BookError, match="unknown output mime type: application/x-unknown"):

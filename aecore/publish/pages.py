@@ -257,6 +257,8 @@ def _stage_notebook(executed: nbformat.NotebookNode, path: Path, name: str) -> N
             command += f" -y {shlex.quote(json.dumps(changed))}"
         note = f"## Run this page again\n\n```bash\n{command}\n```"
         page.cells.append(nbformat.v4.new_markdown_cell(note))
+    for number, cell in enumerate(page.cells):
+        cell["id"] = f"cell-{number}"  # new cells have random ones, and the same is to be the same
     nbformat.write(page, path)
 
 
