@@ -40,7 +40,8 @@ LONG_TASKS = """window.tasks = [];
 new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
   .observe({ type: "longtask", buffered: true });"""
 
-EMPTIED = ".emptied :is(.overplot, .gl-container, canvas) { visibility: hidden !important; }"
+EMPTIED = """.emptied :is(.overplot, .gl-container, canvas) { visibility: hidden !important; }
+* { transition: none !important; }"""  # a color on its way between themes is none of either
 
 CONTRAST = """(selector) => {
   const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
@@ -256,8 +257,9 @@ def test_figures_out_of_sight_become_stills_again(built_book, visit):
 def test_search_lists_pages_before_the_names_of_functions(built_book, visit):
     page, wrong = visit(built_book / "search.html")
     page.goto((built_book / "search.html").as_uri() + "?q=corruption")
-    page.locator("#search-results li a").first.wait_for()
-    links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.pathname)")
+    found = page.locator("#search-results li a")
+    page.get_by_text("Search finished").wait_for()  # what is found is listed one by one
+    links = found.evaluate_all("all => all.map(a => a.pathname)")
     of_api = [link.endswith("api.html") for link in links]
     assert True in of_api and False in of_api
     assert of_api == sorted(of_api)
