@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -20,6 +21,7 @@ from aecore.analysis.errors import reconstruction_errors
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
 from aecore.data import load
+from aecore.engine import jobs
 from aecore.engine.jobs import run_key
 from aecore.engine.pool import run_jobs
 from aecore.runs import fit, sweep
@@ -304,6 +306,7 @@ def test_workers_live_where_the_program_does_now(tmp_path, monkeypatch):
 
 SCRIPT = """
 from pathlib import Path
+from types import SimpleNamespace
 import sys
 from aecore.runs import fit
 from aecore.spec import Spec
@@ -385,3 +388,24 @@ def test_workers_end_with_their_parent(tiny, tmp_path, record_property):
     assert alive == []
     process.stderr.close()
     record_property("trials", len(workers))
+
+
+def test_checkpoints_take_a_small_share_of_the_time(monkeypatch):
+    """By a clock of its own: an epoch takes 1.5 s, a checkpoint half a second."""
+    clock, saved, epochs = [0.0], [], 200
+
+    def epoch(report):
+        clock[0] += 1.5
+        training.done = clock[0] - 0.5 * len(saved) >= 1.5 * epochs
+
+    def save():
+        clock[0] += 0.5
+        saved.append(clock[0])
+
+    training = SimpleNamespace(done=False, epoch=epoch)
+    making = SimpleNamespace(training=training, seconds=0.0, save=save)
+    monkeypatch.setattr(jobs.time, "perf_counter", lambda: clock[0])
+    jobs._train_until_one_is_done([making], SimpleNamespace(add=None))
+    assert saved[0] == 2.0, "the first comes after a second"
+    assert 0.03 < 0.5 * len(saved) / clock[0] <= jobs.CHECKPOINT_SHARE
+    assert making.seconds == 1.5 * epochs

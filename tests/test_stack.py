@@ -209,6 +209,7 @@ def test_a_step_needs_nothing_of_the_host(tiny, monkeypatch, name, architecture)
     data = dataclasses.replace(load(tiny), train_images=pixels)
     first = Training(specs[0], data, "meta")
     members = Stack([first, *(Training(spec, data, "meta", first) for spec in specs[1:])])
+    assert all(member.images is first.images for member in (members, *members.trainings))
     members.prepare()
     rows = torch.zeros(networks, batch, dtype=torch.int64, device="meta")
     with Counted() as counted, monkeypatch.context() as patch:

@@ -81,21 +81,19 @@ def run(
         _check_workers({job.values.get("dataset", DATASET) for job in jobs})
         out = out or folder(root, profile, changes.get("dataset"))
         try:
-            out.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=out).close()
+            paths.ready(out)
         except OSError as error:
             raise BatchError(paths.unwritable(out, error, "AECORE_BUILD")) from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
-        kept = [not again and _is_made(out / f"{job.name}.ipynb", made["inputs"])
-                for job, made in zip(jobs, made_with, strict=True)]  # fmt: skip
-        todo = [job.kernel for job, as_it_was in zip(jobs, kept, strict=True) if not as_it_was]
+        there = {} if again else _made(out, jobs, made_with)
+        todo = [job.kernel for job in jobs if job.name not in there]
         ahead = open_.enter_context(kernels.Kernels(todo))
         outcomes = []
-        for job, made, as_it_was in zip(jobs, made_with, kept, strict=True):
+        for job, made in zip(jobs, made_with, strict=True):
             told.notebook(job.name)
-            if as_it_was:
-                outcomes.append(Outcome(job.name, out / f"{job.name}.ipynb", 0.0, kept=True))
+            if job.name in there:
+                outcomes.append(there[job.name])
                 told.say(f"{job.name}: as it was")
                 continue
             try:
@@ -198,6 +196,14 @@ def _made_with(job: _Job) -> dict[str, Any]:
 
 def _published() -> list[Path]:
     return [place for layer in paths.published() for place in sorted(layer.glob("*/*"))]
+
+
+def _made(out: Path, jobs: list[_Job], made_with: list[dict[str, Any]]) -> dict[str, Outcome]:
+    """The notebooks in `out`, by name, that were made from the same."""
+    places = {job.name: out / f"{job.name}.ipynb" for job in jobs}
+    inputs = {job.name: made["inputs"] for job, made in zip(jobs, made_with, strict=True)}
+    kept = [name for name, place in places.items() if _is_made(place, inputs[name])]
+    return {name: Outcome(name, places[name], 0.0, kept=True) for name in kept}
 
 
 def _is_made(path: Path, inputs: str) -> bool:

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,8 +54,7 @@ def compile(executed: Path, root: Path) -> Path:
     """
     build = paths.built(root)
     try:
-        build.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=build).close()
+        paths.ready(build)
     except OSError as error:
         raise BookError(paths.unwritable(build, error, "AECORE_BUILD")) from error
     with FileLock(build / "book.lock"):

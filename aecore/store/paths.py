@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -73,6 +74,12 @@ def unwritable(place: Path, error: OSError, variable: str) -> str:
     """Which folder can't be written, why, and which variable puts another in its place."""
     why = error.strerror or error
     return f"the folder {place} can't be written: {why}; set {variable} to a folder that can"
+
+
+def ready(folder: Path) -> None:
+    """Make a folder if it is not there, and write into it; raises `OSError` if that can't be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def writable_folder(name: str, value: object) -> Path:
