@@ -131,8 +131,11 @@ def test_page_opens_from_a_folder_without_a_network(built_book, visit, name, rec
     record_property("measured", f"{name}: {said}")
     assert loaded < MAX_LOADED
     assert "plotly.min.js" not in [file.name for file in page.asked]
-    wide = "(box) => box.scrollWidth > box.clientWidth && box.getAttribute('aria-label')"
-    boxes = page.locator(".aecore-table, .aecore-figure").all()
+    for part in page.locator(".aecore-play").all():
+        part.scroll_into_view_if_needed()
+        part.and_(page.locator("[data-drawn]")).wait_for(timeout=20_000)
+    wide = "(box) => box.scrollWidth > box.clientWidth && box.outerHTML.slice(0, 80)"
+    boxes = page.locator(".aecore-table, .aecore-figure, .aecore-play").all()
     assert [label for box in boxes if (label := box.evaluate(wide))] == []
     page.add_style_tag(content=EMPTIED)
     for figure in page.locator(PLOTS).all():
