@@ -26,6 +26,15 @@ def keep(h: Tensor) -> Tensor:
     return h
 
 
+def hidden(layers: Sequence[nn.Module], x: Tensor, drop: Drop) -> Tensor:
+    """`layers` one after another, each with ReLU and dropout; those that can do all at once, do."""
+    if at_once := getattr(layers[0], "hidden", None):
+        return at_once(layers, x, None if drop is keep else drop)
+    for layer in layers:
+        x = drop(F.relu(layer(x)))
+    return x
+
+
 def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
     """The two terms (2,) of a variational autoencoder's loss, mean over the images (N, …).
 
@@ -89,24 +98,22 @@ class ConvAutoencoder(Network):
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """Codes (N, d) of images (N, C, H, W)."""
         *_, linear, to_code = self.encoder
-        h = drop(F.relu(linear(self.features(x, drop))))  # (N, 64)
+        h = hidden([linear], self.features(x, drop), drop)  # (N, 64)
         return to_code(h)  # (N, d)
 
     def features(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """What the convolutions make of images (N, C, H, W), flat: (N, 288) for MNIST."""
         *convolutions, _, _ = self.encoder
-        for convolution in convolutions:
-            x = drop(F.relu(convolution(x)))  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 3, 3)
+        x = hidden(convolutions, x, drop)  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 3, 3)
         return x.flatten(1)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
         """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
         from_code, linear, *convolutions, to_image = self.decoder
-        h = drop(F.relu(linear(drop(F.relu(from_code(z))))))  # (N, 64), (N, 288)
+        h = hidden([from_code, linear], z, drop)  # (N, 64), (N, 288)
         h = h.unflatten(1, (-1, *self.smallest[1:]))
         h = h.contiguous(memory_format=torch.channels_last)
-        for convolution in convolutions:
-            h = drop(F.relu(convolution(h)))  # (N, 16, 7, 7), (N, 8, 14, 14)
+        h = hidden(convolutions, h, drop)  # (N, 16, 7, 7), (N, 8, 14, 14)
         return torch.sigmoid(to_image(h))  # (N, 1, 28, 28)
 
 
@@ -131,8 +138,8 @@ class VariationalAutoencoder(ConvAutoencoder):
         *_, linear, to_mean = self.encoder
         linear_of_variance, to_log_variance = self.variance
         features = self.features(x, drop)  # (N, 288)
-        z = mean = to_mean(drop(F.relu(linear(features))))  # (N, d)
-        log_variance = to_log_variance(drop(F.relu(linear_of_variance(features))))
+        z = mean = to_mean(hidden([linear], features, drop))  # (N, d)
+        log_variance = to_log_variance(hidden([linear_of_variance], features, drop))
         if generator is not None:
             noise = torch.empty_like(mean).normal_(generator=generator)
             z = mean + (log_variance / 2).exp() * noise
@@ -294,11 +301,10 @@ class ResidualAutoencoder(Network):
         for block in self.down:
             x = drop(block(x))  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 4, 4)
         linear, to_code = self.code
-        return to_code(drop(F.relu(linear(x.flatten(1)))))  # (N, d)
+        return to_code(hidden([linear], x.flatten(1), drop))  # (N, d)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        for layer in self.uncode:
-            z = drop(F.relu(layer(z)))  # (N, 64), (N, 512)
+        z = hidden(self.uncode, z, drop)  # (N, 64), (N, 512)
         h = z.unflatten(1, self.smallest)
         for block, size in zip(self.up, reversed(self.sizes), strict=True):
             h = drop(block(F.interpolate(h, size)))  # (N, 16, 7, 7), (N, 8, 14, 14), (N, 8, 28, 28)
@@ -320,9 +326,9 @@ class Classifier(Network):
 
     def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
         """Logits (N, classes) of images, or of codes."""
-        hidden, to_logits = self.head
+        linear, to_logits = self.head
         z = x if self.encoder is None else self.encode(x, drop)
-        return to_logits(drop(F.relu(hidden(z))))
+        return to_logits(hidden([linear], z, drop))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import loky
 import torch
+from threadpoolctl import ThreadpoolController
 from tqdm.std import tqdm  # plain text: tqdm.auto writes widgets that need scripts from the network
 
 from aecore.checks import InvalidValue
@@ -62,7 +63,16 @@ def in_threads(function: Callable[[Any], Any], parts: Iterable[Any]) -> list[Any
     So the result does not depend on their number, and memory stays small and warm.
     """
     count = torch.get_num_threads()
-    return list(map(function, parts) if count == 1 else _threads(count).map(function, parts))
+    with _blas().limit(limits=1):
+        return list(map(function, parts) if count == 1 else _threads(count).map(function, parts))
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """What says how many threads SciPy's products of matrices may use."""
+    import scipy.linalg  # noqa: F401 - only what is loaded is found
+
+    return ThreadpoolController().select(user_api="blas")
 
 
 @functools.cache
@@ -172,7 +182,10 @@ def reproducible():
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        with (
+            _blas().limit(limits=1),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        ):
             yield
     finally:
         torch.set_flush_denormal(False)

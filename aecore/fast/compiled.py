@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tempfile import TemporaryFile
 from typing import Any
 
-ROOM = 200_000  # bytes, more than the machine code of a kernel
+ROOM = 400_000  # bytes, more than the machine code of a kernel
 Kernel = Callable[..., None]
 
 

@@ -1,40 +1,49 @@
 """The networks' convolutions and their transposes, on a CPU several times as fast as PyTorch's own.
 
-A 3 x 3 convolution with stride 2 and its transpose are each other's gradient, so `correlated` and
-`spread` are all that both layers need, forward and backward. Milliseconds of PyTorch's transposed
-convolution and of `spread` for MNIST's three layers on one thread, batch 256: 1.37 and 0.44, 1.85
-and 0.82, 3.80 and 0.43.
+A 3 x 3 convolution with stride 2 multiplies patches, each pixel's 3 x 3 neighbors, by a matrix; its
+transpose multiplies by a matrix and adds up patches. Each is done a few images at a time, so that
+the patches stay in a core's cache, and in the same pass the layer's bias, ReLU and dropout.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from aecore.fast.compiled import compiled
+from aecore.fast.dropout import FIRST, GOLDEN, SECOND, Dropout, threshold
+
+CACHED = 2**15  # floats of patches at once, a fraction of a core's cache
 
 Axes = tuple[int, int]
+Drop = Callable[[Tensor], Tensor]
 
 
 class Conv2d(nn.Conv2d):
-    """PyTorch's layer with 3 x 3 kernels and stride 2, on a CPU computed by `Down`.
+    """PyTorch's layer with 3 x 3 kernels and stride 2, on a CPU computed by `Chain`.
 
     Takes (N, C_in, H, W) and returns (N, C_out, h, w), h = (H + 2p - 3) // 2 + 1 with padding p.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """The smaller images; on a CPU channels last, whatever the layout of `x`."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        return Down.apply(x, self.weight, self.bias, self.padding)
+        return chained([self], x, [After()]) if x.device.type == "cpu" else super().forward(x)
+
+    def sizes(self, size: Axes) -> tuple[Axes, Axes]:
+        """Height and width of the large and of the small images, given those of the input."""
+        pairs = zip(size, self.padding, strict=True)
+        return size, tuple((n + 2 * p - 3) // 2 + 1 for n, p in pairs)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """PyTorch's layer with 3 x 3 kernels and stride 2, on a CPU computed by `Up`.
+    """PyTorch's layer with 3 x 3 kernels and stride 2, on a CPU computed by `Chain`.
 
     Takes (N, C_in, h, w) and returns (N, C_out, 2h + 1 - 2p + o, 2w + 1 - 2p + o'), with padding p
     and output padding o of the height, o' of the width, each 0 or 1.
@@ -42,16 +51,16 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """The larger images; on a CPU channels last, whatever the layout of `x`."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        size = tuple(
-            2 * n + 1 - 2 * p + extra
-            for n, p, extra in zip(x.shape[2:], self.padding, self.output_padding, strict=True)
-        )
-        return Up.apply(x, self.weight, self.bias, self.padding, size)
+        return chained([self], x, [After()]) if x.device.type == "cpu" else super().forward(x)
+
+    def sizes(self, size: Axes) -> tuple[Axes, Axes]:
+        """Height and width of the large and of the small images, given those of the input."""
+        axes = zip(size, self.padding, self.output_padding, strict=True)
+        return tuple(2 * n + 1 - 2 * p + extra for n, p, extra in axes), size
 
 
 FAST = {nn.Conv2d: Conv2d, nn.ConvTranspose2d: ConvTranspose2d}
+Layer = Conv2d | ConvTranspose2d
 
 
 def accelerate(model: nn.Module) -> nn.Module:
@@ -59,6 +68,7 @@ def accelerate(model: nn.Module) -> nn.Module:
     for layer in model.modules():
         if type(layer) in FAST and _fits(layer):
             layer.__class__ = FAST[type(layer)]
+            layer.hidden = hidden
     return model
 
 
@@ -67,158 +77,342 @@ def _fits(layer: nn.Module) -> bool:
     return shape == ((3, 3), (2, 2), (1, 1), 1, "zeros") and max(layer.padding) <= 1
 
 
-class Down(torch.autograd.Function):
-    """`correlated`, differentiable. (With a `setup_context` a call would take 70 µs more.)"""
+class After(NamedTuple):
+    """What follows a layer: ReLU or nothing, and dropout at `rate` by the bits of `key`."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes) -> Tensor:
-        """Images (N, C_out, h, w) of x (N, C_in, H, W) and weight (C_out, C_in, 3, 3)."""
-        ctx.save_for_backward(x, weight)
-        ctx.padding = padding
-        return correlated(x, weight, bias, padding)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias for `grad` (N, C_out, h, w)."""
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
-        return (
-            Up.apply(grad, weight, None, ctx.padding, tuple(x.shape[2:])) if of_x else None,
-            weight_gradient(x, grad, weight, ctx.padding) if of_weight else None,
-            grad.sum((0, 2, 3)) if of_bias else None,
-            None,
-        )
+    relu: bool = False
+    rate: float = 0.0
+    key: int = 0
 
 
-class Up(torch.autograd.Function):
-    """`spread`, differentiable."""
+def hidden(layers: Sequence[Layer], x: Tensor, drop: Drop | None) -> Tensor:
+    """`layers` one after another, each with ReLU and dropout, if there is any."""
+    if x.device.type == "cpu" and drop is None:
+        return chained(layers, x, [After(relu=True)] * len(layers))
+    if x.device.type == "cpu" and isinstance(drop, Dropout):
+        return chained(layers, x, [After(True, drop.rate, drop.next_key()) for _ in layers])
+    for layer in layers:
+        x = F.relu(layer(x)) if drop is None else drop(F.relu(layer(x)))
+    return x
+
+
+def chained(layers: Sequence[Layer], x: Tensor, afters: Sequence[After]) -> Tensor:
+    """`layers` one after another, each with what comes after it."""
+    parameters = [of for layer in layers for of in (layer.weight, layer.bias)]
+    return Chain.apply(x, layers, afters, *parameters)
+
+
+class Chain(torch.autograd.Function):
+    """Some layers as one function of their input, weights and biases."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes, size: Axes
+        ctx: Any,
+        x: Tensor,
+        layers: Sequence[Layer],
+        afters: Sequence[After],
+        *parameters: Tensor | None,
     ) -> Tensor:
-        """Images (N, C_out, H, W) of x (N, C_in, h, w) and weight (C_in, C_out, 3, 3)."""
-        ctx.save_for_backward(x, weight)
-        ctx.padding = padding
-        return spread(x, weight, bias, padding, size)
+        """Images (N, C, H, W), channels last, of images x."""
+        size, rows = x.shape[2:], x.detach().permute(0, 2, 3, 1).reshape(-1).numpy()
+        ctx.shape, ctx.steps = x.shape, []
+        for layer, after, weight, bias in zip(
+            layers, afters, parameters[::2], parameters[1::2], strict=True
+        ):
+            step = _Step(layer, len(x), size, weight, bias, after, rows)
+            size, rows = step.size, step.output
+            ctx.steps.append(step)
+        return torch.from_numpy(rows).view(len(x), *size, -1).permute(0, 3, 1, 2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias for `grad` (N, C_out, H, W)."""
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        return (
-            Down.apply(grad, weight, None, ctx.padding) if of_x else None,
-            weight_gradient(grad, x, weight, ctx.padding) if of_weight else None,
-            grad.sum((0, 2, 3)) if of_bias else None,
-            None,
-            None,
+        """Gradients of x, weights and biases for the `grad` of the images."""
+        rows, wanted = grad.permute(0, 2, 3, 1).reshape(-1).numpy(), ctx.needs_input_grad
+        found: list[Tensor | None] = []
+        for number, step in reversed(list(enumerate(ctx.steps))):
+            rows, *of_weights = step.gradients(rows, number > 0 or wanted[0])
+            found = [*of_weights, *found]
+        _, channels, *size = ctx.shape
+        images = torch.from_numpy(rows).view(-1, *size, channels).permute(0, 3, 1, 2)
+        parts = zip(found, wanted[3:], strict=True)
+        return images if wanted[0] else None, None, None, *(g if w else None for g, w in parts)
+
+
+class _Step:
+    """One layer's output for the images in `input`, and what its gradients need."""
+
+    def __init__(
+        self,
+        layer: Layer,
+        count: int,
+        size: Axes,
+        weight: Tensor,
+        bias: Tensor | None,
+        after: After,
+        input: np.ndarray,
+    ) -> None:
+        large, small = layer.sizes(size)
+        self.up = isinstance(layer, ConvTranspose2d)
+        self.size, outputs = (large, weight.shape[1]) if self.up else (small, len(weight))
+        inside = weight.shape[1]  # channels of the large images
+        piece = max(1, min(count, CACHED // (9 * inside * math.prod(small))))
+        self.shape = (count, piece, inside, *large, *small, *layer.padding)
+        # Kernels (n, m, 3, 3) as rows (n, 9 m), each place's channels together.
+        self.matrix = weight.detach().permute(0, 2, 3, 1).reshape(len(weight), -1).numpy()
+        self.input, self.output = (
+            input,
+            np.empty(count * math.prod(self.size) * outputs, input.dtype),
         )
+        start = np.zeros(outputs, input.dtype) if bias is None else bias.detach().numpy()
+        self.start, self.relu = start, after.relu
+        self.scale = input.dtype.type(1 / (1 - after.rate))
+        key = np.uint32(after.key & 0xFFFFFFFF), np.uint32(after.key >> 32)
+        arrays = input, self.matrix, start, self.output
+        kernel = _kernels().up if self.up else _kernels().down
+        kernel(*arrays, *self.shape, self.relu, *key, np.uint32(threshold(after.rate)), self.scale)
 
-
-def correlated(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes) -> Tensor:
-    """`F.conv2d` with stride 2, of channels last."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    y = F.conv2d(x, weight, bias, stride=2, padding=padding)
-    return y.contiguous(memory_format=torch.channels_last)
-
-
-def spread(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Axes, size: Axes) -> Tensor:
-    """`F.conv_transpose2d` with stride 2, to images of `size`.
-
-    One matrix product gives what every pixel adds to 3 x 3 others; then these are added up.
-    """
-    inputs, channels = weight.shape[:2]
-    count, _, h, w = x.shape
-    pixels = x.permute(0, 2, 3, 1).reshape(-1, inputs)  # (N h w, C_in)
-    start = x.new_zeros(channels) if bias is None else bias
-    if channels == 1 and padding == (1, 1):
-        parts = (weight.flatten(1).T @ pixels.T).view(3, 3, count, h, w)  # a plane for each tap
-        y = x.new_empty(count, *size)
-        _interleave()(*_arrays(parts, start, y))
-        return y[:, None]
-    taps = weight.permute(0, 2, 3, 1).reshape(inputs, -1)  # (C_in, 9 C_out)
-    parts = (pixels @ taps).view(count, h, w, 3, 3 * channels)
-    y = x.new_empty(count, *size, channels)
-    _overlap_add(channels)(*_arrays(parts, start, y), *padding)
-    return y.permute(0, 3, 1, 2)
-
-
-def weight_gradient(large: Tensor, small: Tensor, weight: Tensor, padding: Axes) -> Tensor:
-    """Gradient (C_small, C_large, 3, 3) of the kernels between large and small images."""
-    geometry = ((2, 2), padding, (1, 1), False, (0, 0), 1)
-    return torch.ops.aten.convolution_backward(
-        small, large, weight, None, *geometry, (False, True, False)
-    )[1]
-
-
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
+    def gradients(self, grad: np.ndarray, of_input: bool) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Those of the input (empty unless wanted), the weight and the bias, for the output's."""
+        of_x = np.empty(self.input.size if of_input else 0, grad.dtype)
+        of_weight, of_bias = np.zeros_like(self.matrix), np.zeros_like(self.start)
+        arrays = grad, self.input, self.output, of_x, self.matrix, of_weight, of_bias
+        kernel = _kernels().up_gradients if self.up else _kernels().down_gradients
+        kernel(*arrays, *self.shape, self.relu, self.scale)
+        kernels = torch.from_numpy(of_weight).view(len(of_weight), 3, 3, -1).permute(0, 3, 1, 2)
+        return of_x, kernels, torch.from_numpy(of_bias)
 
 
 @functools.cache
-def _interleave() -> Callable[..., None]:
-    """Adds the planes (3, 3, N, h, w) of a kernel's taps, padding 1, to images (N, H, W).
+def _kernels() -> SimpleNamespace:
+    """The loops. All images are flat, of N, H, W, C; C are the channels on the side of H and W.
 
-    Along each axis pixel 2j is x_j w_1, pixel 2j + 1 is x_j w_2 + x_{j+1} w_0.
+    Between it and the small side, of h, w, stand patches (n, h, w, 3, 3, C), of `piece` images at
+    once. Sums are products of matrices, of whatever the BLAS is that SciPy brings.
     """
+    import scipy.linalg.cython_blas  # noqa: F401 - where numba finds the products
+    from numba import uint32, uintp
 
     @compiled(fastmath=True)
-    def add(taps, bias, y):  # type: ignore[no-untyped-def]
-        _, _, count, h, w = taps.shape
-        _, height, width = y.shape
-        before, even, odd = np.zeros((3, w + 1), taps.dtype)
+    def gather(x, patches, first, count, C, H, W, h, w, top, left):  # type: ignore[no-untyped-def]
+        """Write the patches of images first … first + count."""
+        zero, reach = x.dtype.type(0), 3 * C
+        inside = min(w, (W - 3 + left) // 2 + 1)  # from here on, patches reach over the right edge
         for n in range(count):
-            for r in range(height):
-                i, u = r // 2, 1 + r % 2
-                for j in range(w):
-                    before[j] = taps[u, 0, n, i, j]
-                    even[j] = taps[u, 1, n, i, j] + bias[0]
-                    odd[j] = taps[u, 2, n, i, j] + bias[0]
-                if u == 2 and i + 1 < h:
-                    for j in range(w):
-                        before[j] += taps[0, 0, n, i + 1, j]
-                        even[j] += taps[0, 1, n, i + 1, j]
-                        odd[j] += taps[0, 2, n, i + 1, j]
-                row = y[n, r]
-                for j in range(width // 2):
-                    row[2 * j] = even[j]
-                    row[2 * j + 1] = odd[j] + before[j + 1]
-                if width % 2:
-                    row[width - 1] = even[w - 1]
-
-    return add
-
-
-@functools.cache
-def _overlap_add(channels: int) -> Callable[..., None]:
-    """Adds parts (N, h, w, 3, 3 C) of overlapping 3 x 3 pixels, two apart, to a bias (C,)."""
-    reach = 3 * channels
-
-    @compiled(fastmath=True)
-    def add(parts, bias, y, top, left):  # type: ignore[no-untyped-def]
-        count, h, w, _, _ = parts.shape
-        _, height, width, _ = y.shape
-        for n in range(count):
-            rows = y[n].reshape(height, width * channels)
-            for r in range(height):
-                for place in range(width):
-                    for c in range(channels):
-                        rows[r, place * channels + c] = bias[c]
             for i in range(h):
                 for u in range(3):
                     r = 2 * i - top + u
-                    if r < 0 or r >= height:
-                        continue
-                    row = rows[r]
-                    for j in range(w):
-                        part = parts[n, i, j, u]
-                        first = (2 * j - left) * channels
-                        if first >= 0 and first + reach <= width * channels:
+                    to = uintp((((n * h + i) * w) * 3 + u) * reach)
+                    if r < 0 or r >= H:
+                        for _ in range(w):
                             for c in range(reach):
-                                row[first + c] += part[c]
-                        else:
-                            for c in range(max(0, -first), min(reach, width * channels - first)):
-                                row[first + c] += part[c]
+                                patches[to + uintp(c)] = zero
+                            to += uintp(3 * reach)
+                        continue
+                    at = uintp(((first + n) * H + r) * W * C)
+                    if left:
+                        for c in range(C):
+                            patches[to + uintp(c)] = zero
+                        for c in range(2 * C):
+                            patches[to + uintp(C + c)] = x[at + uintp(c)] if c < W * C else zero
+                        to += uintp(3 * reach)
+                        at += uintp(C)
+                    if C == 1:
+                        for _ in range(left, inside):
+                            for c in range(3):
+                                patches[to + uintp(c)] = x[at + uintp(c)]
+                            to += uintp(9)
+                            at += uintp(2)
+                    elif C % 8 == 0:  # a loop whose length is known becomes two instructions
+                        for _ in range(left, inside):
+                            for k in range(reach // 8):
+                                for c in range(8):
+                                    patches[to + uintp(8 * k + c)] = x[at + uintp(8 * k + c)]
+                            to += uintp(3 * reach)
+                            at += uintp(2 * C)
+                    else:
+                        for _ in range(left, inside):
+                            for c in range(reach):
+                                patches[to + uintp(c)] = x[at + uintp(c)]
+                            to += uintp(3 * reach)
+                            at += uintp(2 * C)
+                    for j in range(max(left, inside), w):
+                        there = (W - (2 * j - left)) * C
+                        for c in range(reach):
+                            patches[to + uintp(c)] = x[at + uintp(c)] if c < there else zero
+                        to += uintp(3 * reach)
+                        at += uintp(2 * C)
 
-    return add
+    @compiled(fastmath=True)
+    def scatter(patches, y, line, first, count, C, H, W, h, w, top, left):  # type: ignore[no-untyped-def]
+        """Write images first … first + count: what the patches add up to.
+
+        A row gets the middle row of one line of patches, or the last and the first of two; so do
+        its pixels, of which `line` (w, 3, C) has the rows' sum.
+        """
+        zero, reach, step = y.dtype.type(0), 3 * C, uintp(9 * C)
+        for n in range(count):
+            for r in range(H):
+                i, middle = divmod(r + top, 2)
+                to = uintp(((first + n) * H + r) * W * C)
+                if middle and i >= h:
+                    for c in range(W * C):
+                        y[to + uintp(c)] = zero
+                    continue
+                both, u = not middle and 1 <= i < h, middle
+                if i >= h:
+                    i, u = h - 1, 2
+                a, t = uintp(((n * h + i) * w * 3 + u) * reach), uintp(0)
+                b = uintp(((n * h + i - 1) * w * 3 + 2) * reach) if both else a
+                if C == 1:
+                    odd, even = to + uintp(1 - left), to + uintp(2 - left)
+                    for j in range(w):
+                        value = patches[a + uintp(9 * j + 1)]
+                        if both:
+                            value += patches[b + uintp(9 * j + 1)]
+                        y[odd + uintp(2 * j)] = value
+                    for j in range(1, w):
+                        value = patches[a + uintp(9 * j)] + patches[a + uintp(9 * j - 7)]
+                        if both:
+                            value += patches[b + uintp(9 * j)] + patches[b + uintp(9 * j - 7)]
+                        y[even + uintp(2 * j - 2)] = value
+                    line[0] = patches[a] + (patches[b] if both else zero)
+                    last = uintp(9 * w - 7)
+                    line[3 * w - 1] = patches[a + last] + (patches[b + last] if both else zero)
+                elif both:
+                    for _ in range(w):
+                        for c in range(reach):
+                            line[t + uintp(c)] = patches[a + uintp(c)] + patches[b + uintp(c)]
+                        a += step
+                        b += step
+                        t += uintp(reach)
+                else:
+                    for _ in range(w):
+                        for c in range(reach):
+                            line[t + uintp(c)] = patches[a + uintp(c)]
+                        a += step
+                        t += uintp(reach)
+                if C > 1:
+                    at, t = to + uintp((1 - left) * C), uintp(C)
+                    for _ in range(w):
+                        for c in range(C):
+                            y[at + uintp(c)] = line[t + uintp(c)]
+                        at += uintp(2 * C)
+                        t += uintp(reach)
+                    at, t, before = to + uintp((2 - left) * C), uintp(reach), uintp(reach - C)
+                    for _ in range(1, w):
+                        for c in range(C):
+                            y[at + uintp(c)] = line[t + uintp(c)] + line[before + uintp(c)]
+                        at += uintp(2 * C)
+                        t += uintp(reach)
+                        before += uintp(reach)
+                for c in range(C):
+                    if not left:
+                        y[to + uintp(c)] = line[uintp(c)]
+                    if 2 * w - left < W:
+                        y[to + uintp((2 * w - left) * C + c)] = line[uintp(w * reach - C + c)]
+                    if 2 * w + 1 - left < W:
+                        y[to + uintp((2 * w + 1 - left) * C + c)] = zero
+
+    @compiled(fastmath=True)
+    def finish(y, first, size, tile, channels, relu, low, high, threshold, scale):  # type: ignore[no-untyped-def]
+        """Add the bias to y[first : first + size], then ReLU, then `dropout.masked`.
+
+        `tile` repeats the bias often enough to make a long loop.
+        """
+        zero, first = y.dtype.type(0), uintp(first)
+        for start in range(0, size, tile.size):
+            at = first + uintp(start)
+            for c in range(min(tile.size, size - start)):
+                value = y[at + uintp(c)] + tile[uintp(c)]
+                y[at + uintp(c)] = max(value, zero) if relu else value
+        if threshold:
+            for i in range(size):
+                at = first + uintp(i)
+                z = uint32(uint32(at) * uint32(GOLDEN) + low)
+                z = uint32(uint32(z ^ (z >> uint32(16))) * uint32(FIRST) + high)
+                z = uint32(uint32(z ^ (z >> uint32(15))) * uint32(SECOND))
+                z = uint32(z ^ (z >> uint32(15)))
+                y[at] = y[at] * scale if z >= threshold else zero
+
+    @compiled(fastmath=True)
+    def undo(grad, y, first, out, relu, scale, ones, of_bias):  # type: ignore[no-untyped-def]
+        """Rows `out` (…, channels): the gradient before what `finish` did; adds to the bias's."""
+        zero, first, flat = y.dtype.type(0), uintp(first), out.ravel()
+        for i in range(flat.size):
+            at = first + uintp(i)
+            kept = y[at] > zero or not relu
+            flat[uintp(i)] = grad[at] * scale if kept else zero
+        of_bias += np.dot(out.T, ones[: len(out)])
+
+    @compiled(fastmath=True)
+    def down(
+        x, weight, bias, y, N, piece, C, H, W, h, w, top, left, relu, low, high, threshold, scale
+    ):  # type: ignore[no-untyped-def]
+        outputs, pixels = bias.size, h * w
+        patches, rows = np.empty((piece * pixels, 9 * C), x.dtype), y.reshape(N * pixels, outputs)
+        tile = np.repeat(bias, 1 + 64 // outputs).reshape(outputs, -1).T.copy().ravel()
+        for n in range(0, N, piece):
+            some, at = min(piece, N - n) * pixels, n * pixels
+            gather(x, patches.ravel(), n, some // pixels, C, H, W, h, w, top, left)
+            np.dot(patches[:some], weight.T, rows[at : at + some])
+            first, size = at * outputs, some * outputs
+            finish(y, first, size, tile, outputs, relu, low, high, threshold, scale)
+
+    @compiled(fastmath=True)
+    def down_gradients(
+        grad, x, y, of_x, weight, of_weight, of_bias,
+        N, piece, C, H, W, h, w, top, left, relu, scale,
+    ):  # type: ignore[no-untyped-def]  # fmt: skip
+        outputs, pixels = of_bias.size, h * w
+        patches = np.empty((piece * pixels, 9 * C), x.dtype)
+        inner, ones = np.empty((piece * pixels, outputs), x.dtype), np.ones(piece * pixels, x.dtype)
+        part, line = np.empty_like(of_weight), np.empty(3 * w * C, x.dtype)
+        for n in range(0, N, piece):
+            count = min(piece, N - n)
+            some = count * pixels
+            undo(grad, y, n * pixels * outputs, inner[:some], relu, scale, ones, of_bias)
+            gather(x, patches.ravel(), n, count, C, H, W, h, w, top, left)
+            np.dot(inner[:some].T, patches[:some], part)
+            of_weight += part
+            if of_x.size:
+                np.dot(inner[:some], weight, patches[:some])
+                scatter(patches.ravel(), of_x, line, n, count, C, H, W, h, w, top, left)
+
+    @compiled(fastmath=True)
+    def up(
+        x, weight, bias, y, N, piece, C, H, W, h, w, top, left, relu, low, high, threshold, scale
+    ):  # type: ignore[no-untyped-def]
+        pixels, large = h * w, H * W * C
+        patches, rows = np.empty((piece * pixels, 9 * C), x.dtype), x.reshape(N * pixels, -1)
+        line = np.empty(3 * w * C, x.dtype)
+        tile = np.repeat(bias, 1 + 64 // C).reshape(C, -1).T.copy().ravel()
+        for n in range(0, N, piece):
+            count, at = min(piece, N - n), n * pixels
+            some = count * pixels
+            np.dot(rows[at : at + some], weight, patches[:some])
+            scatter(patches.ravel(), y, line, n, count, C, H, W, h, w, top, left)
+            finish(y, n * large, count * large, tile, C, relu, low, high, threshold, scale)
+
+    @compiled(fastmath=True)
+    def up_gradients(
+        grad, x, y, of_x, weight, of_weight, of_bias,
+        N, piece, C, H, W, h, w, top, left, relu, scale,
+    ):  # type: ignore[no-untyped-def]  # fmt: skip
+        pixels, large = h * w, H * W
+        patches, rows = np.empty((piece * pixels, 9 * C), x.dtype), x.reshape(N * pixels, -1)
+        inner, ones = np.empty((piece * large, C), x.dtype), np.ones(piece * large, x.dtype)
+        part, of_rows = np.empty_like(of_weight), of_x.reshape(-1, rows.shape[1])
+        for n in range(0, N, piece):
+            count, at = min(piece, N - n), n * pixels
+            some = count * pixels
+            undo(grad, y, n * large * C, inner[: count * large], relu, scale, ones, of_bias)
+            gather(inner.ravel(), patches.ravel(), 0, count, C, H, W, h, w, top, left)
+            np.dot(rows[at : at + some].T, patches[:some], part)
+            of_weight += part
+            if of_x.size:
+                np.dot(patches[:some], weight.T, of_rows[at : at + some])
+
+    return SimpleNamespace(
+        down=down, down_gradients=down_gradients, up=up, up_gradients=up_gradients
+    )

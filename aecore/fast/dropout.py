@@ -31,8 +31,12 @@ class Dropout:
         self.rate, self.key, self.layer = rate, key, 0
 
     def __call__(self, h: Tensor) -> Tensor:
+        return Dropped.apply(h, self.rate, self.next_key())
+
+    def next_key(self) -> int:
+        """The key of the next layer."""
         self.layer += 1
-        return Dropped.apply(h, self.rate, randomness.key(self.key, self.layer))
+        return randomness.key(self.key, self.layer)
 
 
 class Dropped(torch.autograd.Function):
