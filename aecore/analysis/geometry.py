@@ -23,6 +23,7 @@ GEOMETRY = 1  # goes up whenever a change alters what these functions return
 PLACES = 500  # codes between those of two test images, at which the metric is taken
 PAIRS = 4000  # of test images, whose distances are compared
 FINE = 8  # parts into which each piece of a path is cut to measure it
+CLASSES = 10  # between which shortest ways are looked for
 MODES = 8  # sine waves that bend a path
 ROUNDS = 300  # of L-BFGS, at most
 
@@ -140,7 +141,10 @@ class Ways:
 
 
 def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[Ways]:
-    """The `Ways` of each run between all pairs of its centroids, so many `points` on each."""
+    """The `Ways` of each run between all pairs of its centroids, so many `points` on each.
+
+    Of more than `CLASSES` classes so many are taken, evenly chosen.
+    """
     how = {"unit": "models", "points": points, **where}
     found = of_runs("ways", GEOMETRY, _ways, runs, "looking for shortest ways", **how)
     return [Ways(*(torch.tensor(of[name]) for name in ("pairs", "paths", "lengths")))
@@ -149,14 +153,21 @@ def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[
 
 def _ways(run: Run, points: int) -> dict[str, Any]:
     [centers], decode = latent.centroids_of([run]), run.plain().decode
-    known = centers.isfinite().all(1).nonzero().flatten()
-    if len(known) < 2:
+    pairs = _pairs(centers)
+    if not len(pairs):
         return {"pairs": [], "paths": [], "lengths": []}
-    pairs = torch.combinations(known)
     ends = centers[pairs].unbind(1)
     paths = geodesics(decode, *ends, points)
     both = [lengths(decode, way) for way in (straight(*ends, points), paths)]
     return {"pairs": pairs, "paths": paths, "lengths": torch.stack(both, 1)}
+
+
+def _pairs(centers: Tensor) -> Tensor:
+    """All pairs (M, 2) of the classes that have a center, or of `CLASSES` of them evenly chosen."""
+    known = centers.isfinite().all(1).nonzero().flatten()
+    if len(known) > CLASSES:
+        known = known[torch.linspace(0, len(known) - 1, CLASSES).long()]
+    return torch.combinations(known)
 
 
 def geometry(runs: Sequence[Run], points: int = 25, **where: Unpack[Where]) -> pd.DataFrame:
@@ -167,8 +178,8 @@ def geometry(runs: Sequence[Run], points: int = 25, **where: Unpack[Where]) -> p
     `condition`, the median condition number of the metric G; `direction`, the mean of Tr(G²) /
     Tr(G)². Over `PAIRS` pairs of test images, the nearer half by their codes and the farther one:
     Spearman's correlation of the distance of the codes with that of their pictures. `detour` is the
-    mean over all pairs of class centroids of the straight path's length over that of `geodesics`
-    with so many `points`; NaN for a single class.
+    mean over the pairs of class centroids (`CLASSES` of them at most) of the straight path's length
+    over that of `geodesics` with so many `points`; NaN for a single class.
     """
     how = {"unit": "models", "points": points, **where}
     found = of_runs("geometry", GEOMETRY, measure, runs, "measuring geometry", **how)
@@ -187,8 +198,8 @@ def measure(run: Run, points: int) -> dict[str, float]:
     seen = (run.decode(codes[first]) - run.decode(codes[second])).flatten(1).norm(dim=1)
     near = apart <= apart.median()
     centers, detour = latent.centroids(codes, data.test_labels), math.nan
-    if len(centers) > 1:
-        a, b = centers[torch.combinations(torch.arange(len(centers)))].unbind(1)
+    if len(pairs := _pairs(centers)):
+        a, b = centers[pairs].unbind(1)
         ways = straight(a, b, points), geodesics(decode, a, b, points)
         direct, shortest = (lengths(run.decode, way) for way in ways)
         detour = float((direct / shortest).mean())

@@ -215,8 +215,8 @@ class Path:
 
     @property
     def unevenness(self) -> float:
-        """Largest step of the picture over the mean step: 1 is perfectly even."""
-        return float(self.moved.max() / self.moved.mean())
+        """Largest step of the picture over the mean step: 1 is even, as is a way without steps."""
+        return float(self.moved.max() / self.moved.mean()) if self.moved.any() else 1.0
 
 
 def morph(decode: Decode, start: Tensor, end: Tensor, steps: int) -> Path:

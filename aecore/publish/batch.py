@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import multiprocessing
 import os
 import re
@@ -24,6 +25,7 @@ from aecore.publish.progress import INTERVAL, Progress
 from aecore.store import forms, paths
 
 DATASET = "mnist"
+ENOUGH, BATCH = 20_000, 128  # images an epoch should have, and at least a step's
 
 
 class BatchError(RuntimeError):
@@ -157,6 +159,10 @@ def _jobs(
         shared = {**sections.get("all", {}), **sections.get(name, {}), **changes}
         own = {*known[name].defaults, *sections.get(name, {})}
         overrides = {key: value for key, value in shared.items() if key in own}
+        dataset = shared.get("dataset", DATASET)
+        brief = "epochs" in sections.get("all", {})  # as the profile says, whatever the images
+        if not brief and isinstance(dataset, str) and forms.is_path(dataset):
+            overrides = _longer(known[name].defaults, dataset) | overrides
         values = parameters.checked(name, known[name], overrides)
         if "dataset" in values:
             values["dataset"] = forms.resolved(values["dataset"])
@@ -166,6 +172,19 @@ def _jobs(
         count = len(content["cells"])
         jobs.append(_Job(name, file, count, runs_in, overrides, values, known[name]))
     return jobs
+
+
+def _longer(defaults: Values, dataset: str) -> Values:
+    """More epochs than the defaults where a data set of one's own makes short ones.
+
+    Those defaults are for MNIST's 60,000 images; a few hundred would teach a network nothing.
+    """
+    from aecore.data import load
+
+    times = math.ceil(ENOUGH / max(BATCH, len(load(dataset).train_images)))
+    epochs = {n: v for n, v in defaults.items() if re.fullmatch(r"(\w+_)?epochs|epoch_choices", n)}
+    return {n: [times * e for e in v] if isinstance(v, list) else times * v
+            for n, v in epochs.items() if times > 1}  # fmt: skip
 
 
 def _made_with(job: _Job) -> dict[str, Any]:
