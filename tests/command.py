@@ -1,6 +1,7 @@
 """What tests do as a person does it: run the `aecore` command, write a notebook, wait."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -44,3 +45,11 @@ def notebook(path: Path, *code: str, title: str = "") -> nbformat.NotebookNode:
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(page, path)
     return page
+
+
+def project_in(root: Path) -> Path:
+    """The folder `root` with the prose and the settings of the book."""
+    shutil.copytree(CHECKOUT / "book", root / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(CHECKOUT / name, root)
+    return root

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import project_in
 from filelock import FileLock
 
 from aecore.data import load
-from aecore.publish import batch
+from aecore.publish import batch, pages
 from aecore.store import paths
 from aecore.store.entries import Store
 from aecore.store.sources import fetch
@@ -95,6 +96,16 @@ def paper(tmp_path_factory, home) -> Path:
                 patch.setenv("AECORE_HOME", str(place))
                 batch.run([], "paper", root=ROOT, out=base / "paper", progress=False)
     return base / "paper"
+
+
+@pytest.fixture(scope="session")
+def built_book(paper) -> Path:
+    """The folder of the pages of the paper edition, made once for all of pytest's workers."""
+    project = paper.parent / "project"
+    with FileLock(paper.parent / "book.lock"):
+        if not (project / "_build" / "html").exists():
+            pages.compile(paper, project_in(project))
+    return project / "_build" / "html"
 
 
 @pytest.fixture(scope="session", autouse=True)

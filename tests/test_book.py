@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from chromium import chromium
-from command import notebook
+from command import notebook, project_in
 from PIL import Image
 
 from aecore.page import show
@@ -66,12 +65,6 @@ CONTRAST = """(selector) => {
     })
     .sort((a, b) => a[0] - b[0])[0] || null;
 }"""
-
-
-@pytest.fixture(scope="module")
-def built_book(tmp_path_factory, paper):
-    """The folder of the pages of the paper edition."""
-    return book.compile(paper, project_in(tmp_path_factory.mktemp("book"))).parent
 
 
 @pytest.fixture(scope="module")
@@ -437,14 +430,6 @@ def test_a_figure_names_the_runs_that_diverged(shown):
     assert "diverged: 11111111 in epoch 2" in shown[0]["text/html"]
     caption_of("Losses.", runs[:1])
     assert "diverged" not in shown[1]["text/html"]
-
-
-def project_in(root):
-    """The folder `root` with the prose and the settings of the book."""
-    shutil.copytree(ROOT / "book", root / "book")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, root)
-    return root
 
 
 def _small_project(root, names):
