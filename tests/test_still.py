@@ -93,6 +93,20 @@ def test_a_surface_is_seen_with_its_near_side_in_front():
     assert far > 3 * near
 
 
+def test_a_flat_surface_is_drawn_too():
+    figure = figure_of()
+    figure.add_surface(
+        x=[0, 1], y=[0, 1], z=np.zeros((2, 2)), colorscale=[[0, "#ff0000"], [1, "#ff0000"]]
+    )
+    figure.add_scatter3d(
+        x=[0.5], y=[0.5], z=[0], text=["here"], mode="markers+text", textfont={"size": 12}
+    )
+    camera = {"eye": {"x": 0, "y": -2, "z": 0.4}}
+    figure.update_layout(scene={"aspectratio": {"x": 1, "y": 1, "z": 0.5}, "camera": camera})
+    drawn = still(figure, 300, 300)
+    assert ">here<" in drawn and '"nan"' not in drawn
+
+
 @pytest.mark.parametrize(
     "trace",
     [

@@ -86,12 +86,18 @@ def by_seed(kept: pd.DataFrame, model: str, metric: str, column: str) -> dict[st
 
 
 def cost(kept: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Seconds for each of the named models, all seeds: `training`, as long as it took where it
-    was trained, and `search_before` and `search_after`, by L1 and L2 on one core.
+    """Seconds for one of each of the named models, mean over seeds.
+
+    `training`, as long as it took where it was trained, and `search_before` and `search_after`, by
+    L1 and L2 on one core.
     """
+    columns = ["search_before", "search_after"]
     first = kept.drop_duplicates(["model", "seed", "metric"])
-    seconds = first.groupby("model", sort=False)[["search_before", "search_after"]].sum()
-    training = {name: sum(r.provenance["seconds"] for r in group) for name, group in runs.items()}
+    both = first.groupby(["model", "seed"], sort=False, dropna=False)[columns].sum()
+    seconds = both.groupby("model", sort=False).mean()
+    training = {
+        name: np.mean([run.provenance["seconds"] for run in group]) for name, group in runs.items()
+    }
     seconds.insert(0, "training", pd.Series(training, dtype=float))
     return seconds
 

@@ -473,6 +473,7 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
     every = [np.concatenate([np.ravel(of) for of in parts]).astype(float)
              for parts in zip((x, y, z), *((t.x, t.y, t.z) for t in on), strict=True)]  # fmt: skip
     low, high = (np.array([end(of) for of in every]) for end in (np.nanmin, np.nanmax))
+    high = np.where(high > low, high, low + 1)  # a flat surface has a box too
     camera = _Camera(scene, low, high, width, height)
     parts = [_painted(camera.seen(x, y, z), z, surface.colorscale, width, height)]
     for trace in on:

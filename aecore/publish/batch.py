@@ -25,7 +25,7 @@ from aecore.publish.progress import INTERVAL, Progress
 from aecore.store import forms, paths
 
 DATASET = "mnist"
-ENOUGH, BATCH = 20_000, 128  # images an epoch should have, and at least a step's
+ENOUGH, BATCH = 60_000, 128  # images an epoch should have, as MNIST has, and at least a step's
 
 
 class BatchError(RuntimeError):
