@@ -250,11 +250,23 @@ def test_the_neighbors_that_can_be_picked(tiny, store, run):
     np.testing.assert_array_equal(found["dense"], brute(codes, 6, "L2")[[4, 50]])
 
 
-def test_a_picked_image_shows_its_neighbors_before_and_after(shown):
+@pytest.mark.parametrize(
+    ("labels", "marks", "sentence"),
+    [
+        (
+            [0, 0, 0, 1, 1, 1],
+            [["same", "same"], ["same kept", "other"]],
+            "Of the same class as this 1: by pixels: 2 of 2, by code: 1 of 2.",
+        ),
+        ([0] * 6, [["same", "same"], ["same kept", "same"]], "Also by pixels: by code: 1 of 2."),
+    ],
+    ids=["classes", "no labels"],
+)
+def test_a_picked_image_shows_its_neighbors_before_and_after(shown, labels, marks, sentence):
     images = torch.zeros(6, 1, 12, 10)
     images[5] = 1
     near = {"by pixels": np.array([[1, 2], [5, 3]]), "by code": np.array([[2, 4], [3, 0]])}
-    widgets.neighbor_picker(images, [0, 0, 0, 1, 1, 1], near, [0, 4], "Pick one.")
+    widgets.neighbor_picker(images, labels, near, [0, 4], "Pick one.")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 900, "height": 700})
         errors = []
@@ -278,6 +290,6 @@ def test_a_picked_image_shows_its_neighbors_before_and_after(shown):
         assert page.get_attribute(".choices button:nth-child(2)", "aria-pressed") == "true"
     assert errors == []
     plain = [[c.removeprefix("aecore-image ") for c in row] for row in classes]
-    assert plain == [["same", "same"], ["same kept", "other"]]
+    assert plain == marks
     assert shown > 250  # image 5, the bright one
-    assert said == "Of the same class as this 1: by pixels: 2 of 2, by code: 1 of 2."
+    assert said == sentence

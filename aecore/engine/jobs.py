@@ -50,8 +50,8 @@ def trained(
     keys = {spec: key for key, spec in wanted.items()}
     encoders = {_located(spec): run for spec, run in encoders.items()}
     specs, done = list(wanted.values()), 0
-    if executor is None and cluster.address():
-        executor = Cluster(cluster.address(), {spec.dataset for spec in specs})
+    if executor is None and (scheduler := cluster.address()):
+        executor = Cluster(scheduler, {spec.dataset for spec in specs})
     remote = isinstance(executor, Cluster)
     stacks = bool(executor.gpus) if remote else resolve_device(device).type != "cpu"
     stacked = groups(specs, stacks)

@@ -146,6 +146,7 @@
   // a film.
   function walking(figure) {
     const { planes, examples, shape, colors, labels } = embedded(figure, "aecore-data");
+    const told = new Set(labels).size > 1; // whether there are classes to tell apart
     const images = sheet(examples, shape[0]);
     const controls = element("div", "controls", figure);
     const stage = element("div", "stage", figure);
@@ -213,7 +214,7 @@
         if (far < least) [best, least] = [n, far];
       });
       images.ready.then(() => aecore.paint(nearest.canvas, images.values(best), shape));
-      nearest.say(`nearest of ${plane.codes.length} test images: class ${labels[best]}`);
+      nearest.say(`nearest of ${plane.codes.length} test images${told ? `: class ${labels[best]}` : ""}`);
       paint();
     }
     // Twelve places along the way, equally far apart.
@@ -591,12 +592,13 @@
     const stage = element("div", "stage", figure);
     const readout = element("output", "", figure);
     const names = Object.keys(rows);
+    const told = new Set(labels).size > 1; // else only what is near by pixels too can be counted
 
     function thumb(n, parent) {
       const canvas = element("canvas", "aecore-image", parent);
       found.paint(canvas, n);
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", "Image of class " + labels[n]);
+      canvas.setAttribute("aria-label", told ? `Image of class ${labels[n]}` : "Image");
       return canvas;
     }
     function pick(query) {
@@ -612,14 +614,15 @@
           canvas.classList.add(labels[n] === own ? "same" : "other");
           if (name !== names[0] && rows[names[0]][query].includes(n)) canvas.classList.add("kept");
         }
-        const same = rows[name][query].filter((n) => labels[n] === own).length;
-        return `${name}: ${same} of ${rows[name][query].length}`;
+        const counted = (n) => (told ? labels[n] === own : rows[names[0]][query].includes(n));
+        return `${name}: ${rows[name][query].filter(counted).length} of ${rows[name][query].length}`;
       });
-      readout.textContent = `Of the same class as this ${own}: ${counts.join(", ")}.`;
+      const what = told ? `Of the same class as this ${own}` : `Also ${names[0]}`;
+      readout.textContent = `${what}: ${counts.slice(told ? 0 : 1).join(", ")}.`;
     }
     queries.forEach((n, query) => {
       const made = button("", choices, () => pick(query));
-      made.setAttribute("aria-label", `Image ${query + 1}, of class ${labels[n]}`);
+      made.setAttribute("aria-label", `Image ${query + 1}${told ? `, of class ${labels[n]}` : ""}`);
       thumb(n, made);
     });
     found.ready.then(() => pick(0));
