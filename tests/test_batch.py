@@ -153,6 +153,23 @@ def test_what_was_made_from_the_same_is_kept(tmp_path, tiny, monkeypatch):
     assert executed("first") == ["first"]
 
 
+def test_few_images_of_ones_own_get_more_epochs_where_nothing_is_said_of_them(tmp_path, tiny):
+    head = "dataset = 'mnist'\nepochs = 3\nvae_epochs = 4\nepoch_choices = [1, 2]\nn = 1"
+    notebook(tmp_path / "notebooks" / "one.ipynb", head)
+    profiles = {"quick": None, "all": {"all": {"epochs": 7}}, "one": {"one": {"vae_epochs": 5}}}
+    (tmp_path / "profiles.yaml").write_text(yaml.safe_dump(profiles))
+
+    def values(profile, **changes):
+        (job,) = batch._jobs(tmp_path, ["one"], profile, changes, None)
+        return [job.values[name] for name in ("epochs", "vae_epochs", "epoch_choices", "n")]
+
+    assert values("quick") == [3, 4, [1, 2], 1]
+    assert values("quick", dataset=tiny) == [600, 800, [200, 400], 1]  # 300 images, not 60,000
+    assert values("quick", dataset=tiny, epochs=3) == [3, 800, [200, 400], 1]
+    assert values("one", dataset=tiny) == [600, 5, [200, 400], 1]
+    assert values("all", dataset=tiny) == [7, 4, [1, 2], 1]
+
+
 def test_the_order_is_the_book_s_and_others_come_last(tmp_path):
     for name in ("b", "c", "a"):
         write(tmp_path, name, "mnist")

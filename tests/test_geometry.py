@@ -99,6 +99,14 @@ def test_ways_join_all_pairs_of_classes_and_are_kept(tiny, tmp_path):
     assert torch.equal(again.paths, found.paths)
 
 
+def test_of_many_classes_ten_are_joined():
+    centers = torch.arange(60.0).view(30, 2)
+    centers[0] = torch.nan  # a class without a test image
+    pairs = geometry._pairs(centers)
+    assert len(pairs) == 45 and pairs.min() == 1 and pairs.max() == 29
+    assert len(pairs.unique()) == 10
+
+
 def test_a_single_class_has_no_way_to_another(tiny, tmp_path, monkeypatch):
     (run,) = fit(Spec(dataset=tiny, latent_dim=2, epochs=1), store=Store(tmp_path, layers=()))
     data = load(tiny)

@@ -117,6 +117,8 @@ def test_morph_by_hand():
     assert path.unevenness == pytest.approx(1)
     jump = latent.morph(lambda z: (z > 2).float(), CENTROIDS[0], CENTROIDS[1], 5)
     assert jump.unevenness == pytest.approx(4)  # the whole way in one of four steps
+    still = latent.morph(lambda z: torch.zeros(len(z), 4), *CENTROIDS[:2], 5)
+    assert still.unevenness == 1  # of a network that draws one image whatever the code
     values = latent.unevenness(lambda z: (z[:, :1] > 2).float(), CENTROIDS, 5)
     assert values.diagonal().isnan().all()
     assert torch.equal(values.nan_to_num(), values.T.nan_to_num())

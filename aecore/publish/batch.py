@@ -25,7 +25,7 @@ from aecore.publish.progress import INTERVAL, Progress
 from aecore.store import forms, paths
 
 DATASET = "mnist"
-ENOUGH, BATCH = 60_000, 128  # images an epoch should have, as MNIST has, and at least a step's
+OF_MNIST, BATCH = 60_000, 128  # training images, and those of one step
 
 
 class BatchError(RuntimeError):
@@ -177,14 +177,18 @@ def _jobs(
 def _longer(defaults: Values, dataset: str) -> Values:
     """More epochs than the defaults where a data set of one's own makes short ones.
 
-    Those defaults are for MNIST's 60,000 images; a few hundred would teach a network nothing.
+    Those defaults are for as many images as stand beside them, `guided_epochs` for
+    `guided_images`, or for all of MNIST's; a few hundred would teach a network nothing.
     """
     from aecore.data import load
 
-    times = math.ceil(ENOUGH / max(BATCH, len(load(dataset).train_images)))
-    epochs = {n: v for n, v in defaults.items() if re.fullmatch(r"(\w+_)?epochs|epoch_choices", n)}
-    return {n: [times * e for e in v] if isinstance(v, list) else times * v
-            for n, v in epochs.items() if times > 1}  # fmt: skip
+    there, longer = max(BATCH, len(load(dataset).train_images)), {}
+    for name, value in defaults.items():
+        if found := re.fullmatch(r"(\w+_)?epochs|epoch_choices", name):
+            own = defaults.get(f"{found[1]}images") or defaults.get("train_images") or OF_MNIST
+            times = math.ceil(own / there)
+            longer[name] = [times * e for e in value] if isinstance(value, list) else times * value
+    return longer
 
 
 def _made_with(job: _Job) -> dict[str, Any]:
