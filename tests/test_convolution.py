@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from aecore.engine.pool import reproducible
-from aecore.fast.convolution import accelerate
+from aecore.fast.convolution import accelerate, hidden
+from aecore.fast.dropout import Dropout
 
 BITS = (0, 1)
 AXES = list(itertools.product(BITS, BITS))
@@ -109,6 +110,38 @@ def test_the_same_bits_with_and_without_gradients_and_twice(shape, outputs, padd
             assert torch.equal(layer(x), first)
     native = F.conv_transpose2d(x, layer.weight, layer.bias, 2, padding, padding)
     torch.testing.assert_close(first, native)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+@pytest.mark.parametrize("way", [down, up])
+def test_relu_and_dropout_in_one_pass_are_those_after_another(way, rate):
+    """Of two layers, and of more images than are done at once."""
+    torch.manual_seed(0)
+    more = () if way is down else ((1, 0),)
+    layers, x = [way(3, 8, 1, *more), way(8, 5, 0, *more)], torch.randn(300, 3, 9, 8)
+    weights = [weight for layer in layers for weight in layer.parameters()]
+
+    def gradients(y):
+        return torch.autograd.grad(y, [x, *weights], torch.ones_like(y))
+
+    x.requires_grad_()
+    one, two = (Dropout(rate, 12345) if rate else None for _ in range(2))
+    together, apart = hidden(layers, x, one), x
+    for layer in layers:
+        apart = F.relu(layer(apart))
+        apart = two(apart) if rate else apart
+    torch.testing.assert_close(together, apart)
+    assert torch.equal(together == 0, apart == 0)
+    torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", [down(2, 3, 1), up(2, 3, 1, (1, 1))], ids=repr)
+def test_no_images_give_no_images(layer):
+    x = torch.empty(0, 2, 6, 6, requires_grad=True)
+    y = layer(x)
+    assert y.shape == (0, 3, *((3, 3) if isinstance(layer, nn.Conv2d) else (12, 12)))
+    y.sum().backward()
+    assert x.grad.shape == x.shape and not layer.weight.grad.any()
 
 
 def test_elsewhere_it_is_pytorchs_own():

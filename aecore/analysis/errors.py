@@ -130,6 +130,12 @@ def _pca_errors(train: np.ndarray, test: np.ndarray, largest: int) -> np.ndarray
     return (error - taken.mean(0).cumsum()) / test.shape[1]
 
 
+def blank_error(data: Dataset, train_images: int | None = None) -> float:
+    """Test error of one image for all: the mean of the first `train_images` training images."""
+    mean = as_floats(data.train_images[:train_images]).mean(0)
+    return float((as_floats(data.test_images) - mean).square().mean())
+
+
 def crossings(errors: pd.DataFrame, first: str, second: str) -> list[float]:
     """For each seed the level above which models trained on `second` err less than on `first`.
 

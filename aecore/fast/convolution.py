@@ -122,7 +122,7 @@ class Chain(torch.autograd.Function):
             step = _Step(layer, len(x), size, weight, bias, after, rows)
             size, rows = step.size, step.output
             ctx.steps.append(step)
-        return torch.from_numpy(rows).view(len(x), *size, -1).permute(0, 3, 1, 2)
+        return torch.from_numpy(rows).view(len(x), *size, step.outputs).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -154,7 +154,7 @@ class _Step:
     ) -> None:
         large, small = layer.sizes(size)
         self.up = isinstance(layer, ConvTranspose2d)
-        self.size, outputs = (large, weight.shape[1]) if self.up else (small, len(weight))
+        self.size, self.outputs = (large, weight.shape[1]) if self.up else (small, len(weight))
         inside = weight.shape[1]  # channels of the large images
         piece = max(1, min(count, CACHED // (9 * inside * math.prod(small))))
         self.shape = (count, piece, inside, *large, *small, *layer.padding)
@@ -162,9 +162,9 @@ class _Step:
         self.matrix = weight.detach().permute(0, 2, 3, 1).reshape(len(weight), -1).numpy()
         self.input, self.output = (
             input,
-            np.empty(count * math.prod(self.size) * outputs, input.dtype),
+            np.empty(count * math.prod(self.size) * self.outputs, input.dtype),
         )
-        start = np.zeros(outputs, input.dtype) if bias is None else bias.detach().numpy()
+        start = np.zeros(self.outputs, input.dtype) if bias is None else bias.detach().numpy()
         self.start, self.relu = start, after.relu
         self.scale = input.dtype.type(1 / (1 - after.rate))
         key = np.uint32(after.key & 0xFFFFFFFF), np.uint32(after.key >> 32)
@@ -384,7 +384,10 @@ def _kernels() -> SimpleNamespace:
         x, weight, bias, y, N, piece, C, H, W, h, w, top, left, relu, low, high, threshold, scale
     ):  # type: ignore[no-untyped-def]
         pixels, large = h * w, H * W * C
-        patches, rows = np.empty((piece * pixels, 9 * C), x.dtype), x.reshape(N * pixels, -1)
+        patches, rows = (
+            np.empty((piece * pixels, 9 * C), x.dtype),
+            x.reshape(N * pixels, len(weight)),
+        )
         line = np.empty(3 * w * C, x.dtype)
         tile = np.repeat(bias, 1 + 64 // C).reshape(C, -1).T.copy().ravel()
         for n in range(0, N, piece):
@@ -400,9 +403,15 @@ def _kernels() -> SimpleNamespace:
         N, piece, C, H, W, h, w, top, left, relu, scale,
     ):  # type: ignore[no-untyped-def]  # fmt: skip
         pixels, large = h * w, H * W
-        patches, rows = np.empty((piece * pixels, 9 * C), x.dtype), x.reshape(N * pixels, -1)
+        patches, rows = (
+            np.empty((piece * pixels, 9 * C), x.dtype),
+            x.reshape(N * pixels, len(weight)),
+        )
         inner, ones = np.empty((piece * large, C), x.dtype), np.ones(piece * large, x.dtype)
-        part, of_rows = np.empty_like(of_weight), of_x.reshape(-1, rows.shape[1])
+        part, of_rows = (
+            np.empty_like(of_weight),
+            of_x.reshape(of_x.size // len(weight), len(weight)),
+        )
         for n in range(0, N, piece):
             count, at = min(piece, N - n), n * pixels
             some = count * pixels
