@@ -70,8 +70,9 @@ class _Axis:
         self.axis, self.names = axis, list(dict.fromkeys(every)) if words else None
         found = self.numbers(every)
         found = found[np.isfinite(found)]
-        low, high = (found.min(), found.max()) if len(found) else (0.0, 1.0)
-        room = 0.5 if words or low == high else 0.05 * marked * (high - low)
+        low, high = map(float, (found.min(), found.max()) if len(found) else (0, 1))
+        flat = high - low <= 1e-9 * max(1.0, abs(low), abs(high))  # but for rounding
+        room = 0.5 if words or flat else 0.05 * marked * (high - low)
         self.low, self.high = axis.range or (low - room, high + room)
         if axis.rangemode == "tozero" and low >= 0:
             self.low = 0.0
