@@ -11,6 +11,7 @@ from aecore.page.style import (
     COLORS,
     DASHES,
     GRAY,
+    NAMED,
     area,
     band,
     curve,
@@ -206,8 +207,9 @@ def heatmap(
 
     `digits` is how many digits after the point each cell shows.
     """
-    figure = _colors(values, value_title, 140 + 44 * len(values), digits + 1)
-    figure.update_traces(texttemplate=f"%{{z:.{digits}f}}")
+    figure = _colors(values, value_title, 140 + 44 * min(len(values), NAMED), digits + 1)
+    if len(values) <= NAMED:
+        figure.update_traces(texttemplate=f"%{{z:.{digits}f}}")
     figure.update_xaxes(title=x_title)
     return figure.update_yaxes(title=y_title)
 
@@ -234,8 +236,10 @@ def _colors(values: pd.DataFrame, title: str, height: int, digits: int) -> go.Fi
     bar = {"title": {"text": title, "side": "right"}, "thickness": 12}
     table = {"x": names(values.columns), "y": names(values.index), "z": values.to_numpy("float32")}
     figure.add_heatmap(**table, colorscale="Viridis", colorbar=bar, hovertemplate=hover)
-    figure.update_xaxes(type="category", showgrid=False)
-    return figure.update_yaxes(type="category", showgrid=False)
+    for axis, every in (("x", table["x"]), ("y", table["y"])):
+        some = every[:: -(-len(every) // NAMED)] if every else []
+        getattr(figure, f"update_{axis}axes")(type="category", showgrid=False, tickvals=some)
+    return figure
 
 
 def error_distributions(errors: pd.DataFrame, threshold: float) -> go.Figure:

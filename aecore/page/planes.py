@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from aecore.page.style import COLORS, GRAY, ORANGE, figure_of, marker_of, panels_of
+from aecore.page.style import COLORS, GRAY, NAMED, ORANGE, figure_of, marker_of, panels_of
 
 CENTROID = "centroid: %{text}<extra></extra>"  # on pointing at it
 UPRIGHT = {"x": 0, "y": 0, "z": 1}
@@ -91,7 +91,9 @@ def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
         marker = {"size": 3, "opacity": 0.6, **marker_of(number)}
         hover = f"x %{{x:.2f}}, y %{{y:.2f}}<extra>{number}</extra>"
         look = {"mode": "markers", "marker": marker, "hovertemplate": hover}
-        figure.add_scattergl(x=x, y=y, name=str(number), **look, showlegend=len(centroids) > 1)
+        figure.add_scattergl(
+            x=x, y=y, name=str(number), **look, showlegend=1 < len(centroids) <= NAMED
+        )
     return _named(figure, centroids)
 
 
@@ -152,7 +154,13 @@ def _labels(names: Sequence[str], color: str | None = None, size: int = 16) -> d
 
 
 def _names(centroids: Any) -> list[str]:
-    return [*map(str, range(len(centroids)))] if len(centroids) > 1 else ["mean"]
+    return _some(range(len(centroids))) if len(centroids) > 1 else ["mean"]
+
+
+def _some(classes: Sequence[int] | np.ndarray) -> list[str]:
+    """The classes as text; of more than `NAMED` most are left empty: they would hide each other."""
+    apart = -(-len(classes) // NAMED)
+    return ["" if place % apart else str(label) for place, label in enumerate(classes)]
 
 
 def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figure:
@@ -198,7 +206,8 @@ def _scatters(
             look = {"mode": "markers", "marker": {**marker, **marker_of(number)}}
             of = f"{name}: " if several else ""
             look["hovertemplate"] = f"{of}test image %{{customdata}}<extra></extra>"
-            legend = {"name": name, "legendgroup": name, "showlegend": several and panel == 0}
+            listed = several and panel == 0 and int(labels.max()) < NAMED
+            legend = {"name": name, "legendgroup": name, "showlegend": listed}
             place = {"row": panel // columns + 1, "col": panel % columns + 1}
             figure.add_scattergl(x=x, y=y, customdata=_small(shown), **look, **legend, **place)
         if several:
@@ -214,7 +223,7 @@ def _middles(points: np.ndarray, labels: np.ndarray, size: int) -> dict[str, Any
     medians = np.array([np.median(points[of == number], axis=0) for number in np.unique(of)])
     gap = (0.06 if size > 12 else 0.1) * np.ptp(points, axis=0).max()
     x, y = _apart(medians, gap, (0, 1, 1.6, 2.4)).T
-    return {"x": x, "y": y, **_labels([*map(str, np.unique(of))], size=size)}
+    return {"x": x, "y": y, **_labels(_some(np.unique(of)), size=size)}
 
 
 def _small(numbers: np.ndarray | Sequence[int]) -> np.ndarray:

@@ -32,6 +32,8 @@ TEMPLATE = go.layout.Template(
     }
 )
 
+NAMED = 30  # of more classes than these, only some are named in a figure, and none in a legend
+
 
 def figure_of(height: int = 450, **layout: Any) -> go.Figure:
     """An empty figure of so many pixels in the book's style; `layout` goes to plotly."""

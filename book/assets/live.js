@@ -135,7 +135,9 @@
     pen.setLineDash([]);
     pen.font = "600 17px sans-serif";
     Object.assign(pen, { textAlign: "center", textBaseline: "middle", lineWidth: 4, strokeStyle: style("page") });
-    for (const [label, center] of Object.entries(centers)) {
+    const shown = Object.entries(centers);
+    const apart = Math.ceil(shown.length / 30); // as in the figures, more names would hide each other
+    for (const [label, center] of shown.filter((_, n) => n % apart === 0)) {
       pen.strokeText(label, ...at(center));
       pen.fillStyle = style("ink");
       pen.fillText(label, ...at(center));
