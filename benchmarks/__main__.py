@@ -131,7 +131,7 @@ def search(table: Table) -> None:
     ]
     ours, runs = rate(specs)
     per_trial = 2 * 48_000
-    loss = np.mean([run.validation_loss for run in runs[:4]])
+    loss = _spread([run.validation_loss for run in runs[:4]])
     some = specs[:4]
     for name, outcomes in (
         ("Lightning and Optuna", peers.lightning_and_optuna(some)),
@@ -140,10 +140,14 @@ def search(table: Table) -> None:
     ):
         theirs = per_trial / statistics.median(seconds for seconds, _ in outcomes)
         note = (
-            f"{name}, 4 of the 12 trials; validation MSE of these {loss:.4f}, "
-            f"theirs {np.mean([loss for _, loss in outcomes]):.4f}; {table.share(ours, specs[0])}"
+            f"{name}, 4 of the 12 trials; validation MSE of these {loss}, "
+            f"theirs {_spread([loss for _, loss in outcomes])}; {table.share(ours, specs[0])}"
         )
         table.row("search of 12 trials", ours, theirs, "images/s", note)
+
+
+def _spread(losses: Sequence[float]) -> str:
+    return f"{np.mean(losses):.4f} ± {np.std(losses, ddof=1):.4f}"
 
 
 def sweep(table: Table) -> None:
