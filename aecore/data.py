@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aecore.checks import InvalidValue, real
 from aecore.store import forms
-from aecore.store.sources import DATASETS, MD5, decode, obtain
+from aecore.store.sources import CLASSES, DATASETS, MD5, decode, obtain
 
 
 @dataclass(frozen=True, eq=False)  # comparing tensors has no single truth value
@@ -93,7 +93,7 @@ def one_of_each(labels: Tensor) -> Tensor:
 def _load_idx(dataset: str) -> Dataset:
     _, _, raw = obtain(dataset)
     digest = hashlib.sha256("".join(MD5[dataset]).encode()).hexdigest()
-    return Dataset(dataset, digest, *map(_decode, raw))
+    return Dataset(dataset, digest, *map(_decode, raw), names=CLASSES[dataset])
 
 
 # The time of writing is an argument so that an edited file is not answered from memory.

@@ -26,6 +26,11 @@ KNOWN = f"{', '.join(DATASETS)}, or the path of images (.npz, .npy, .csv, .mat o
 FILES = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k")
               for what in ("images-idx3", "labels-idx1"))  # fmt: skip
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # torchvision's names
+CLASSES = {  # of Fashion-MNIST by Xiao, Rasul & Vollgraf 2017, Table 2
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
+                      "sneaker", "bag", "ankle boot"),
+}  # fmt: skip
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 # MD5 of the four files once unzipped. Those of Fashion-MNIST are of the files whose gzip archives
 # have the MD5 that its authors published.
