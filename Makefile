@@ -58,7 +58,7 @@ book: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The first folder in which Jupyter looks for a kernel is then that of .venv.
 lab: .venv/installed

@@ -37,7 +37,7 @@ class Spec:
 
     A wrong value raises `InvalidValue`, a `ValueError` that names the field, the value and what is
     allowed; every field carries its own check. Two equal specs train to the same weights, bit for
-    bit, on one kind of device, torch build and thread count.
+    bit, on one kind of device, with one build of torch and SciPy and one thread count.
     """
 
     # Which data: a name that `data.load` knows, or a path that `store.forms` reads.

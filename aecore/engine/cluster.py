@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+import scipy
 import torch
 
 from aecore import __version__
@@ -19,6 +20,7 @@ from aecore.store.paths import LOADED
 
 ADDRESS = "AECORE_SCHEDULER"
 PATIENCE = 10  # seconds until a scheduler must have answered
+VERSIONS = ("aecore", "torch", "scipy")  # that have to be the same everywhere
 FIRST = 30  # seconds until its first worker must be there
 
 Report = Mapping[str, Any]
@@ -101,13 +103,14 @@ def report(datasets: Sequence[str]) -> Report:
     return {
         "aecore": f"{__version__} ({LOADED})",
         "torch": torch.__version__,
+        "scipy": scipy.__version__,
         "data": digests,
         "device": resolve_device().type,
     }
 
 
 def _compare(here: Report, there: Report, name: str) -> None:
-    for what in ("aecore", "torch"):
+    for what in VERSIONS:
         if here[what] != there[what]:
             raise ClusterError(
                 f"the worker {name} has {what} {there[what]}, this program {here[what]}: "
@@ -124,15 +127,16 @@ def _compare(here: Report, there: Report, name: str) -> None:
 @functools.cache
 def _checked(here: tuple, datasets: tuple[str, ...]) -> None:
     """Raise, once in a worker's life, if it is not what the program expects."""
-    aecore, version, data = here
-    expected = {"aecore": aecore, "torch": version, "data": dict(data)}
+    *versions, data = here
+    expected = dict(zip(VERSIONS, versions, strict=True)) | {"data": dict(data)}
     _compare(expected, report(datasets), "that took this job")
 
 
 def _job(
     here: Report, datasets: tuple[str, ...], function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
-    _checked((here["aecore"], here["torch"], tuple(here["data"].items())), datasets)
+    versions = [here[name] for name in VERSIONS]
+    _checked((*versions, tuple(here["data"].items())), datasets)
     return function(*args, **kwargs)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import scipy
 import torch
 from torch import Tensor
 
@@ -242,6 +243,7 @@ def _provenance(training: Training, seconds: float) -> dict[str, Any]:
     return {
         "device": f"{training.device.type} ({name})",
         "torch": torch.__version__,
+        "scipy": scipy.__version__,
         "threads": torch.get_num_threads(),
         "commit": commit(),
         "seconds": round(seconds, 3),
