@@ -135,6 +135,18 @@ def test_relu_and_dropout_in_one_pass_are_those_after_another(way, rate):
     torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("way", [down, up])
+def test_what_is_no_number_stays_none(way):
+    """ReLU and its gradient keep NaN, so that a network that diverged is seen to have."""
+    layer = way(3, 8, 1, *(() if way is down else ((1, 0),)))
+    x = torch.randn(2, 3, 6, 6)
+    x[0] = torch.nan
+    y = hidden([layer], x.requires_grad_(), None)
+    assert y[0].isnan().all() and y[1].isfinite().all()
+    y.sum().backward()
+    assert layer.weight.grad.isnan().all()
+
+
 @pytest.mark.parametrize("layer", [down(2, 3, 1), up(2, 3, 1, (1, 1))], ids=repr)
 def test_no_images_give_no_images(layer):
     x = torch.empty(0, 2, 6, 6, requires_grad=True)

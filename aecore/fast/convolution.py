@@ -1,8 +1,10 @@
-"""The networks' convolutions and their transposes, on a CPU several times as fast as PyTorch's own.
+"""The networks' convolutions and their transposes, on a CPU together with all that follows them.
 
 A 3 x 3 convolution with stride 2 multiplies patches, each pixel's 3 x 3 neighbors, by a matrix; its
 transpose multiplies by a matrix and adds up patches. Each is done a few images at a time, so that
-the patches stay in a core's cache, and in the same pass the layer's bias, ReLU and dropout.
+the patches stay in a core's cache, and in the same pass the layer's bias, ReLU and dropout. Alone,
+MNIST's three layers, forward and back, are 1.0 to 1.3 times as fast as PyTorch's, their transposes
+1.8 to 3.1 times (one thread, batch 256).
 """
 
 import functools
@@ -18,9 +20,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from aecore.fast.compiled import compiled
-from aecore.fast.dropout import FIRST, GOLDEN, SECOND, Dropout, threshold
+from aecore.fast.dropout import Dropout, hash_of, threshold
 
 CACHED = 2**15  # floats of patches at once, a fraction of a core's cache
+LOOSE = {"reassoc", "contract", "arcp", "nsz"}  # what sums may do; NaN has to stay NaN
 
 Axes = tuple[int, int]
 Drop = Callable[[Tensor], Tensor]
@@ -160,22 +163,19 @@ class _Step:
         self.shape = (count, piece, inside, *large, *small, *layer.padding)
         # Kernels (n, m, 3, 3) as rows (n, 9 m), each place's channels together.
         self.matrix = weight.detach().permute(0, 2, 3, 1).reshape(len(weight), -1).numpy()
-        self.input, self.output = (
-            input,
-            np.empty(count * math.prod(self.size) * self.outputs, input.dtype),
-        )
-        start = np.zeros(self.outputs, input.dtype) if bias is None else bias.detach().numpy()
-        self.start, self.relu = start, after.relu
-        self.scale = input.dtype.type(1 / (1 - after.rate))
+        self.input = input
+        self.output = np.empty(count * math.prod(self.size) * self.outputs, input.dtype)
+        self.bias = np.zeros(self.outputs, input.dtype) if bias is None else bias.detach().numpy()
+        self.relu, self.scale = after.relu, input.dtype.type(1 / (1 - after.rate))
         key = np.uint32(after.key & 0xFFFFFFFF), np.uint32(after.key >> 32)
-        arrays = input, self.matrix, start, self.output
+        arrays = input, self.matrix, self.bias, self.output
         kernel = _kernels().up if self.up else _kernels().down
         kernel(*arrays, *self.shape, self.relu, *key, np.uint32(threshold(after.rate)), self.scale)
 
     def gradients(self, grad: np.ndarray, of_input: bool) -> tuple[np.ndarray, Tensor, Tensor]:
         """Those of the input (empty unless wanted), the weight and the bias, for the output's."""
         of_x = np.empty(self.input.size if of_input else 0, grad.dtype)
-        of_weight, of_bias = np.zeros_like(self.matrix), np.zeros_like(self.start)
+        of_weight, of_bias = np.zeros_like(self.matrix), np.zeros_like(self.bias)
         arrays = grad, self.input, self.output, of_x, self.matrix, of_weight, of_bias
         kernel = _kernels().up_gradients if self.up else _kernels().down_gradients
         kernel(*arrays, *self.shape, self.relu, self.scale)
@@ -184,16 +184,14 @@ class _Step:
 
 
 @functools.cache
-def _kernels() -> SimpleNamespace:
-    """The loops. All images are flat, of N, H, W, C; C are the channels on the side of H and W.
+def _patches() -> tuple[Callable[..., None], ...]:
+    """`gather` and `scatter`, from images to patches and back.
 
-    Between it and the small side, of h, w, stand patches (n, h, w, 3, 3, C), of `piece` images at
-    once. Sums are products of matrices, of whatever the BLAS is that SciPy brings.
+    Images are flat, of N, H, W, C; patches (n, h, w, 3, 3, C) lie between them and images of h, w.
     """
-    import scipy.linalg.cython_blas  # noqa: F401 - where numba finds the products
-    from numba import uint32, uintp
+    from numba import uintp
 
-    @compiled(fastmath=True)
+    @compiled(fastmath=LOOSE)
     def gather(x, patches, first, count, C, H, W, h, w, top, left):  # type: ignore[no-untyped-def]
         """Write the patches of images first … first + count."""
         zero, reach = x.dtype.type(0), 3 * C
@@ -243,7 +241,7 @@ def _kernels() -> SimpleNamespace:
                         to += uintp(3 * reach)
                         at += uintp(2 * C)
 
-    @compiled(fastmath=True)
+    @compiled(fastmath=LOOSE)
     def scatter(patches, y, line, first, count, C, H, W, h, w, top, left):  # type: ignore[no-untyped-def]
         """Write images first … first + count: what the patches add up to.
 
@@ -314,8 +312,18 @@ def _kernels() -> SimpleNamespace:
                     if 2 * w + 1 - left < W:
                         y[to + uintp((2 * w + 1 - left) * C + c)] = zero
 
-    @compiled(fastmath=True)
-    def finish(y, first, size, tile, channels, relu, low, high, threshold, scale):  # type: ignore[no-untyped-def]
+    return gather, scatter
+
+
+@functools.cache
+def _pointwise() -> tuple[Callable[..., None], ...]:
+    """`finish` and `undo`: what follows the sums, and its gradient."""
+    from numba import uintp
+
+    hashed = hash_of()
+
+    @compiled(fastmath=LOOSE)
+    def finish(y, first, size, tile, relu, low, high, threshold, scale):  # type: ignore[no-untyped-def]
         """Add the bias to y[first : first + size], then ReLU, then `dropout.masked`.
 
         `tile` repeats the bias often enough to make a long loop.
@@ -325,27 +333,35 @@ def _kernels() -> SimpleNamespace:
             at = first + uintp(start)
             for c in range(min(tile.size, size - start)):
                 value = y[at + uintp(c)] + tile[uintp(c)]
-                y[at + uintp(c)] = max(value, zero) if relu else value
+                y[at + uintp(c)] = zero if relu and value < zero else value
         if threshold:
             for i in range(size):
                 at = first + uintp(i)
-                z = uint32(uint32(at) * uint32(GOLDEN) + low)
-                z = uint32(uint32(z ^ (z >> uint32(16))) * uint32(FIRST) + high)
-                z = uint32(uint32(z ^ (z >> uint32(15))) * uint32(SECOND))
-                z = uint32(z ^ (z >> uint32(15)))
-                y[at] = y[at] * scale if z >= threshold else zero
+                y[at] = y[at] * scale if hashed(at, low, high) >= threshold else zero
 
-    @compiled(fastmath=True)
+    @compiled(fastmath=LOOSE)
     def undo(grad, y, first, out, relu, scale, ones, of_bias):  # type: ignore[no-untyped-def]
         """Rows `out` (…, channels): the gradient before what `finish` did; adds to the bias's."""
         zero, first, flat = y.dtype.type(0), uintp(first), out.ravel()
         for i in range(flat.size):
             at = first + uintp(i)
-            kept = y[at] > zero or not relu
-            flat[uintp(i)] = grad[at] * scale if kept else zero
+            flat[uintp(i)] = zero if relu and y[at] <= zero else grad[at] * scale
         of_bias += np.dot(out.T, ones[: len(out)])
 
-    @compiled(fastmath=True)
+    return finish, undo
+
+
+@functools.cache
+def _kernels() -> SimpleNamespace:
+    """The loops over a layer's images, `piece` at a time; C are the channels on the large side.
+
+    Sums are products of matrices, of whatever BLAS SciPy brings.
+    """
+    import scipy.linalg.cython_blas  # noqa: F401 - where numba finds the products
+
+    (gather, scatter), (finish, undo) = _patches(), _pointwise()
+
+    @compiled(fastmath=LOOSE)
     def down(
         x, weight, bias, y, N, piece, C, H, W, h, w, top, left, relu, low, high, threshold, scale
     ):  # type: ignore[no-untyped-def]
@@ -357,9 +373,9 @@ def _kernels() -> SimpleNamespace:
             gather(x, patches.ravel(), n, some // pixels, C, H, W, h, w, top, left)
             np.dot(patches[:some], weight.T, rows[at : at + some])
             first, size = at * outputs, some * outputs
-            finish(y, first, size, tile, outputs, relu, low, high, threshold, scale)
+            finish(y, first, size, tile, relu, low, high, threshold, scale)
 
-    @compiled(fastmath=True)
+    @compiled(fastmath=LOOSE)
     def down_gradients(
         grad, x, y, of_x, weight, of_weight, of_bias,
         N, piece, C, H, W, h, w, top, left, relu, scale,
@@ -379,15 +395,13 @@ def _kernels() -> SimpleNamespace:
                 np.dot(inner[:some], weight, patches[:some])
                 scatter(patches.ravel(), of_x, line, n, count, C, H, W, h, w, top, left)
 
-    @compiled(fastmath=True)
+    @compiled(fastmath=LOOSE)
     def up(
         x, weight, bias, y, N, piece, C, H, W, h, w, top, left, relu, low, high, threshold, scale
     ):  # type: ignore[no-untyped-def]
         pixels, large = h * w, H * W * C
-        patches, rows = (
-            np.empty((piece * pixels, 9 * C), x.dtype),
-            x.reshape(N * pixels, len(weight)),
-        )
+        patches = np.empty((piece * pixels, 9 * C), x.dtype)
+        rows = x.reshape(N * pixels, len(weight))
         line = np.empty(3 * w * C, x.dtype)
         tile = np.repeat(bias, 1 + 64 // C).reshape(C, -1).T.copy().ravel()
         for n in range(0, N, piece):
@@ -395,23 +409,19 @@ def _kernels() -> SimpleNamespace:
             some = count * pixels
             np.dot(rows[at : at + some], weight, patches[:some])
             scatter(patches.ravel(), y, line, n, count, C, H, W, h, w, top, left)
-            finish(y, n * large, count * large, tile, C, relu, low, high, threshold, scale)
+            finish(y, n * large, count * large, tile, relu, low, high, threshold, scale)
 
-    @compiled(fastmath=True)
+    @compiled(fastmath=LOOSE)
     def up_gradients(
         grad, x, y, of_x, weight, of_weight, of_bias,
         N, piece, C, H, W, h, w, top, left, relu, scale,
     ):  # type: ignore[no-untyped-def]  # fmt: skip
         pixels, large = h * w, H * W
-        patches, rows = (
-            np.empty((piece * pixels, 9 * C), x.dtype),
-            x.reshape(N * pixels, len(weight)),
-        )
+        patches = np.empty((piece * pixels, 9 * C), x.dtype)
+        rows = x.reshape(N * pixels, len(weight))
         inner, ones = np.empty((piece * large, C), x.dtype), np.ones(piece * large, x.dtype)
-        part, of_rows = (
-            np.empty_like(of_weight),
-            of_x.reshape(of_x.size // len(weight), len(weight)),
-        )
+        of_rows = of_x.reshape(of_x.size // len(weight), len(weight))
+        part = np.empty_like(of_weight)
         for n in range(0, N, piece):
             count, at = min(piece, N - n), n * pixels
             some = count * pixels

@@ -107,17 +107,31 @@ def signed(bits: int) -> int:
 
 
 @functools.cache
+def hash_of() -> Callable[..., int]:
+    """`hashed` for one place, compiled: place and the halves of the key to 32 bits."""
+    from numba import uint32
+
+    @compiled()
+    def of(index, low, high):  # type: ignore[no-untyped-def]
+        z = uint32(uint32(index) * uint32(GOLDEN) + low)
+        z = uint32(uint32(z ^ (z >> uint32(16))) * uint32(FIRST) + high)
+        z = uint32(uint32(z ^ (z >> uint32(15))) * uint32(SECOND))
+        return uint32(z ^ (z >> uint32(15)))
+
+    return of
+
+
+@functools.cache
 def _kernel() -> Callable[..., None]:
     """`hashed`, the comparison and the product in one pass, sixteen units at a time."""
-    from numba import float32, uint32
+    from numba import float32
+
+    hashed = hash_of()
 
     @compiled("void(float32[::1], float32[::1], uint32, uint32, uint32, float32)")
     def mask(values, out, low, high, threshold, scale):  # type: ignore[no-untyped-def]
         for i in range(values.size):
-            z = uint32(uint32(i) * uint32(GOLDEN) + low)
-            z = uint32(uint32(z ^ (z >> uint32(16))) * uint32(FIRST) + high)
-            z = uint32(uint32(z ^ (z >> uint32(15))) * uint32(SECOND))
-            z = uint32(z ^ (z >> uint32(15)))
-            out[i] = values[i] * scale if z >= threshold else float32(0)
+            kept = hashed(i, low, high) >= threshold
+            out[i] = values[i] * scale if kept else float32(0)
 
     return mask
