@@ -26,15 +26,6 @@ def keep(h: Tensor) -> Tensor:
     return h
 
 
-def hidden(layers: Sequence[nn.Module], x: Tensor, drop: Drop) -> Tensor:
-    """`layers` one after another, each with ReLU and dropout; those that can do all at once, do."""
-    if at_once := getattr(layers[0], "hidden", None):
-        return at_once(layers, x, None if drop is keep else drop)
-    for layer in layers:
-        x = drop(F.relu(layer(x)))
-    return x
-
-
 def elbo(output: tuple[Tensor, Tensor, Tensor], images: Tensor) -> Tensor:
     """The two terms (2,) of a variational autoencoder's loss, mean over the images (N, …).
 
@@ -61,7 +52,8 @@ def root_mse(output: Tensor, target: Tensor) -> Tensor:
 
 LOSSES = {"mse": F.mse_loss, "root_mse": root_mse, "l1": F.l1_loss, "elbo": elbo,
           "rate_distortion": rate_distortion, "cross_entropy": F.cross_entropy}  # fmt: skip
-ACTIVATIONS = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": keep}
+ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
+               "linear": keep}  # fmt: skip
 
 
 class Network(nn.Module):
@@ -77,6 +69,17 @@ class Network(nn.Module):
     def forward(self, x: Tensor, drop: Drop = keep, generator: Generator | None = None) -> Tensor:
         """Reconstructions of images `x` (N, C, H, W), same shape; a classifier gives logits."""
         return self.decode(self.encode(x, drop), drop)
+
+    def hidden(self, layers: Sequence[nn.Module], x: Tensor, drop: Drop) -> Tensor:
+        """`layers` one after another, each with the spec's activation and dropout.
+
+        Those that can do all three at once, do.
+        """
+        if self.spec.activation == "relu" and hasattr(next(iter(layers), None), "hidden"):
+            return layers[0].hidden(layers, x, None if drop is keep else drop)
+        for layer in layers:
+            x = drop(ACTIVATIONS[self.spec.activation](layer(x)))
+        return x
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """How far `output` is from the clean images or labels: (), or the terms of a sum (2,)."""
@@ -98,22 +101,22 @@ class ConvAutoencoder(Network):
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """Codes (N, d) of images (N, C, H, W)."""
         *_, linear, to_code = self.encoder
-        h = hidden([linear], self.features(x, drop), drop)  # (N, 64)
+        h = self.hidden([linear], self.features(x, drop), drop)  # (N, 64)
         return to_code(h)  # (N, d)
 
     def features(self, x: Tensor, drop: Drop = keep) -> Tensor:
         """What the convolutions make of images (N, C, H, W), flat: (N, 288) for MNIST."""
         *convolutions, _, _ = self.encoder
-        x = hidden(convolutions, x, drop)  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 3, 3)
+        x = self.hidden(convolutions, x, drop)  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 3, 3)
         return x.flatten(1)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
         """Images (N, C, H, W) in [0, 1] of codes (N, d)."""
         from_code, linear, *convolutions, to_image = self.decoder
-        h = hidden([from_code, linear], z, drop)  # (N, 64), (N, 288)
+        h = self.hidden([from_code, linear], z, drop)  # (N, 64), (N, 288)
         h = h.unflatten(1, (-1, *self.smallest[1:]))
         h = h.contiguous(memory_format=torch.channels_last)
-        h = hidden(convolutions, h, drop)  # (N, 16, 7, 7), (N, 8, 14, 14)
+        h = self.hidden(convolutions, h, drop)  # (N, 16, 7, 7), (N, 8, 14, 14)
         return torch.sigmoid(to_image(h))  # (N, 1, 28, 28)
 
 
@@ -138,8 +141,8 @@ class VariationalAutoencoder(ConvAutoencoder):
         *_, linear, to_mean = self.encoder
         linear_of_variance, to_log_variance = self.variance
         features = self.features(x, drop)  # (N, 288)
-        z = mean = to_mean(hidden([linear], features, drop))  # (N, d)
-        log_variance = to_log_variance(hidden([linear_of_variance], features, drop))
+        z = mean = to_mean(self.hidden([linear], features, drop))  # (N, d)
+        log_variance = to_log_variance(self.hidden([linear_of_variance], features, drop))
         if generator is not None:
             noise = torch.empty_like(mean).normal_(generator=generator)
             z = mean + (log_variance / 2).exp() * noise
@@ -225,8 +228,8 @@ class DenseAutoencoder(Network):
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec)
         self.image_shape = image_shape
-        names = (spec.activation, spec.code_activation, spec.output_activation)
-        self.hidden, self.code, self.output = (ACTIVATIONS[name] for name in names)
+        self.code = ACTIVATIONS[spec.code_activation]
+        self.output = ACTIVATIONS[spec.output_activation]
         widths = [math.prod(image_shape), *spec.widths, spec.latent_dim]
         self.encoder, self.decoder = _linear_layers(widths), _linear_layers(widths[::-1])
         if spec.tied:
@@ -235,15 +238,12 @@ class DenseAutoencoder(Network):
     def encode(self, x: Tensor, drop: Drop = keep) -> Tensor:
         *layers, to_code = self.encoder
         h = 2 * x.flatten(1) - 1 if self.spec.centered else x.flatten(1)  # (N, 784)
-        for layer in layers:
-            h = drop(self.hidden(layer(h)))  # (N, width)
-        return self.code(to_code(h))  # (N, d)
+        return self.code(to_code(self.hidden(layers, h, drop)))  # (N, d)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
         *layers, to_image = self.decoder
-        for layer in layers:
-            z = drop(self.hidden(layer(z)))  # (N, width)
-        y = self.output(to_image(z)).unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
+        y = self.output(to_image(self.hidden(layers, z, drop)))  # (N, C·H·W)
+        y = y.unflatten(1, (-1, *self.image_shape[1:]))  # (N, C, H, W)
         return (y + 1) / 2 if self.spec.centered else y
 
 
@@ -301,10 +301,10 @@ class ResidualAutoencoder(Network):
         for block in self.down:
             x = drop(block(x))  # (N, 8, 14, 14), (N, 16, 7, 7), (N, 32, 4, 4)
         linear, to_code = self.code
-        return to_code(hidden([linear], x.flatten(1), drop))  # (N, d)
+        return to_code(self.hidden([linear], x.flatten(1), drop))  # (N, d)
 
     def decode(self, z: Tensor, drop: Drop = keep) -> Tensor:
-        z = hidden(self.uncode, z, drop)  # (N, 64), (N, 512)
+        z = self.hidden(self.uncode, z, drop)  # (N, 64), (N, 512)
         h = z.unflatten(1, self.smallest)
         for block, size in zip(self.up, reversed(self.sizes), strict=True):
             h = drop(block(F.interpolate(h, size)))  # (N, 16, 7, 7), (N, 8, 14, 14), (N, 8, 28, 28)
@@ -328,7 +328,7 @@ class Classifier(Network):
         """Logits (N, classes) of images, or of codes."""
         linear, to_logits = self.head
         z = x if self.encoder is None else self.encode(x, drop)
-        return to_logits(hidden([linear], z, drop))
+        return to_logits(self.hidden([linear], z, drop))
 
 
 @dataclass(frozen=True)
@@ -341,22 +341,23 @@ class Family:
     build: Callable[[Spec, Shape, int], Network]
     title: str
     losses: tuple[str, ...] = ("mse", "l1", "root_mse")
-    fields: tuple[str, ...] = ()  # fields of `Spec` that no other architecture has
+    fields: tuple[str, ...] = ()  # fields of `Spec` that not every architecture has
     stacks: bool = False
     live: bool = False
 
 
+CONV = ("activation",)
 DENSE = ("widths", "centered", "tied", "activation", "code_activation", "output_activation")
 # fmt: off
 FAMILIES = {
-    "conv": Family(ConvAutoencoder, "autoencoder", stacks=True, live=True),
+    "conv": Family(ConvAutoencoder, "autoencoder", fields=CONV, stacks=True, live=True),
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
-    "vae": Family(VariationalAutoencoder, "VAE", losses=("elbo",), live=True),
-    "beta_vae": Family(BetaVAE, "β-VAE", losses=("elbo",), fields=("beta",), live=True),
+    "vae": Family(VariationalAutoencoder, "VAE", ("elbo",), CONV, live=True),
+    "beta_vae": Family(BetaVAE, "β-VAE", ("elbo",), (*CONV, "beta"), live=True),
     "rate": Family(RateAutoencoder, "autoencoder trained for rate", ("rate_distortion",),
-                   fields=("rate_weight", "code_step"), live=True),
+                   (*CONV, "rate_weight", "code_step"), live=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
-    "classifier": Family(Classifier, "classifier", ("cross_entropy",), fields=("frozen",)),
+    "classifier": Family(Classifier, "classifier", ("cross_entropy",), ("frozen",)),
 }
 # fmt: on
 

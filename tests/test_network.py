@@ -13,7 +13,7 @@ from aecore.analysis.errors import principal_components
 from aecore.models import build
 from aecore.page.live import morph_player
 from aecore.page.networks import decoder, linear, network
-from aecore.spec import Spec
+from aecore.spec import ACTIVATIONS, Spec
 
 SCRIPT = Path(__file__).parent.parent / "book" / "assets" / "network.js"
 RUN = """([payload, side, inputs]) =>
@@ -40,9 +40,9 @@ def in_page():
         yield run
 
 
-def _model(image_shape, channels, d, scale=1):
+def _model(image_shape, channels, d, scale=1, activation="relu"):
     torch.manual_seed(d)
-    spec = Spec(channels=channels, latent_dim=d)
+    spec = Spec(channels=channels, latent_dim=d, activation=activation)
     model = build(spec, image_shape)
     for weights in model.parameters():
         weights.data *= scale
@@ -54,9 +54,14 @@ def _expected(model, images, codes):
         return model.encode(images).numpy(), model.decode(codes).flatten(1).numpy()
 
 
-@pytest.mark.parametrize(("image_shape", "channels", "d"), SHAPES)
-def test_the_page_computes_as_pytorch_does(in_page, image_shape, channels, d):
-    run = _model(image_shape, channels, d, scale=2.5)  # as drawn they give nearly gray images
+@pytest.mark.parametrize(
+    ("size", "activation"),
+    [*((size, "relu") for size in SHAPES), *((SHAPES[0], name) for name in ACTIVATIONS[1:])],
+)
+def test_the_page_computes_as_pytorch_does(in_page, size, activation):
+    image_shape, _, d = size
+    # As drawn they give nearly gray images.
+    run = _model(*size, scale=2.5, activation=activation)
     images, codes = torch.rand(3, *image_shape), 2 * torch.randn(3, d)
     _, drawn = _expected(run.model, images, codes)
     assert drawn.std() > 0.05

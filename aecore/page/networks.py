@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,13 @@ from aecore.models import FAMILIES
 def decoder(run: Any) -> dict[str, Any] | None:
     """The run's decoder as JSON: layers in order, weights as base64 of little-endian float32.
 
-    Linear and then transposed convolution layers; between them stand ReLUs and, before the first
-    convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't run. By
-    its name another part of the page finds it.
+    Linear and then transposed convolution layers; between them stand the activations and, before
+    the first convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't
+    run. By its name another part of the page finds it.
     """
     if not FAMILIES[run.spec.architecture].live:
         return None
-    return _payload(run, "f4", decoder=_layers(run.model.decoder, run.model.smallest, "sigmoid"))
+    return _payload(run, "f4", decoder=_side(run, "decoder", "sigmoid"))
 
 
 def network(run: Any) -> dict[str, Any] | None:
@@ -31,11 +31,9 @@ def network(run: Any) -> dict[str, Any] | None:
     """
     if not FAMILIES[run.spec.architecture].live:
         return None
-    sides = {
-        "encoder": _layers(run.model.encoder, run.model.smallest, None),
-        "decoder": _layers(run.model.decoder, run.model.smallest, "sigmoid"),
-    }
-    return _payload(run, "f2", **sides)
+    return _payload(
+        run, "f2", encoder=_side(run, "encoder", "linear"), decoder=_side(run, "decoder", "sigmoid")
+    )
 
 
 def linear(pca: Any, image_shape: Sequence[int]) -> dict[str, Any]:
@@ -54,15 +52,16 @@ def _payload(run: Any, weights: str, **sides: list[dict[str, Any]]) -> dict[str,
     return {"name": _name(sides), **of_codes, "weights": weights, **sides}
 
 
-def _layers(modules: Iterable[Any], smallest: Sequence[int], last: str | None) -> list[dict]:
-    """The layers of one side, ReLUs between them, and at its end what `last` names."""
+def _side(run: Any, side: str, last: str) -> list[dict]:
+    """The layers of encoder or decoder, activations between them, and the `last` at the end."""
     layers: list[dict[str, Any]] = []
-    for module in modules:
+    for module in getattr(run.model, side):
         layer = _layer(module)
         if layer["type"] == "conv_transpose" and layers[-2]["type"] == "linear":
-            layers.append({"type": "reshape", "shape": list(smallest)})
-        layers += [layer, {"type": "relu"}]
-    return layers[:-1] + ([{"type": last}] if last else [])
+            layers.append({"type": "reshape", "shape": list(run.model.smallest)})
+        layers += [layer, {"type": run.spec.activation}]
+    layers[-1] = {"type": last}
+    return [of for of in layers if "weight" in of or of["type"] != "linear"]
 
 
 def _layer(module: Any) -> dict[str, Any]:

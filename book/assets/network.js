@@ -92,13 +92,16 @@
     return { data: y, shape: [layer.out, H, W] };
   }
 
+  const each = (f) => (layer, x) => ({ data: x.data.map(f), shape: x.shape });
   const apply = {
     linear,
     conv,
     conv_transpose: convTranspose,
     reshape: (layer, x) => ({ data: x.data, shape: layer.shape }),
-    relu: (layer, x) => ({ data: x.data.map((v) => (v > 0 ? v : 0)), shape: x.shape }),
-    sigmoid: (layer, x) => ({ data: x.data.map((v) => 1 / (1 + Math.exp(-v))), shape: x.shape }),
+    relu: each((v) => (v > 0 ? v : 0)),
+    silu: each((v) => v / (1 + Math.exp(-v))),
+    sigmoid: each((v) => 1 / (1 + Math.exp(-v))),
+    tanh: each(Math.tanh),
   };
 
   // aecore.network(payload): `encode` takes an image's values in [0, 1], channel by channel, to its
