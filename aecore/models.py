@@ -406,6 +406,11 @@ def blank(spec: Spec, image_shape: Shape, classes: int = 0) -> Network:
         return FAMILIES[spec.architecture].build(spec, image_shape, classes)
 
 
+def size(spec: Spec, image_shape: Shape, classes: int = 0) -> int:
+    """How many weights and biases the network of `spec` has, for such images and classes."""
+    return sum(weights.numel() for weights in blank(spec, image_shape, classes).parameters())
+
+
 def takers(image_shape: Shape, classes: int) -> list[str]:
     """The architectures with a network for images (C, H, W) of so many classes.
 

@@ -2,12 +2,12 @@
 
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any, Self
 
@@ -159,6 +159,12 @@ def sweep(recipe: Spec, **values: Any) -> list[Spec]:
     return specs
 
 
+def ladder(recipe: Spec, steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Spec]:
+    """`recipe` with the changes of each named step, on top of those of all steps before it."""
+    changed = accumulate(steps.values(), lambda spec, step: spec.replace(**step), initial=recipe)
+    return dict(zip(steps, [*changed][1:], strict=True))
+
+
 def fit(
     specs: Spec | Iterable[Spec],
     executor: Executor | None = None,
@@ -199,6 +205,18 @@ def known(specs: Iterable[Spec], store: Store | None = None) -> Runs:
     keyed = [(run_key(spec), spec) for spec in specs]
     found = [(key, spec, jobs.stored(key, store, weights=False)) for key, spec in keyed]
     return Runs(_run(key, spec, entry) for key, spec, entry in found if entry is not None)
+
+
+def known_or_fit(
+    specs: Iterable[Spec], instead: Iterable[Spec], device: str = "auto", store: Store | None = None
+) -> Runs:
+    """The runs of `specs` if the store holds them all, weights or not; else `fit` those `instead`.
+
+    For what takes hours to train: who has minutes sees what is published of it.
+    """
+    specs = list(specs)
+    runs = known(specs, store)
+    return runs if len(runs) == len(specs) else fit(instead, None, device, store, weights=False)
 
 
 def _run(key: str, spec: Spec, entry: Entry) -> Run:

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import psutil
@@ -87,7 +88,7 @@ def test_the_exit_status_and_the_summary_tell_of_the_failures(ran):
 def test_progress_tells_notebooks_errors_and_what_the_notebooks_say(ran):
     lines = ran[0].stderr.splitlines()
     assert "[1/4] first" in lines
-    assert "  whole" in lines
+    assert "[1/4] first · whole" in lines
     assert "[2/4] broken: failed: cell 4: ValueError: too late" in lines
     assert any(line.startswith("[3/4] dead: failed: ") for line in lines)
     assert not any("Traceback" in line or "IPKernelApp" in line for line in lines)
@@ -188,9 +189,11 @@ def test_each_data_set_has_a_folder_of_its_own(tmp_path, dataset, name):
 def waiting(tmp_path, tiny):
     """A batch whose first notebook is done and whose second one waits: its process and kernel."""
     write(tmp_path, "first", tiny, "n")
-    waits = "import os, sys, time\nprint(f'kernel={os.getpid()}', file=sys.stderr)\ntime.sleep(99)"
-    write(tmp_path, "second", tiny, waits)
     project(tmp_path, ["first", "second"])
+    done = batch.folder(tmp_path, "small") / "first.ipynb"
+    first = f"import os, pathlib, sys, time\nwhile not pathlib.Path({str(done)!r}).exists(): pass"
+    waits = f"{first}\nprint(f'kernel={{os.getpid()}}', file=sys.stderr)\ntime.sleep(99)"
+    write(tmp_path, "second", tiny, waits)
     said = tmp_path / "said"
     with said.open("w") as file:
         running = subprocess.Popen(
@@ -203,7 +206,7 @@ def waiting(tmp_path, tiny):
         )
         until(lambda: "kernel=" in said.read_text(), running)
         lines = said.read_text().splitlines()
-        (kernel,) = [int(line.split("=")[1]) for line in lines if line.startswith("  kernel=")]
+        (kernel,) = [int(line.split("kernel=")[1]) for line in lines if "kernel=" in line]
         yield running, kernel
 
 
@@ -277,7 +280,33 @@ def test_what_was_checked_runs_on_the_images_that_were_read(tmp_path, tiny):
     )
     write(tmp_path, "second", own, f"import numpy as np\n{replace}\nnp.savez(dataset, **arrays)\nn")
     root = project(tmp_path, ["first", "second"])
-    first, second = batch.run([], "small", dataset=own, root=root, progress=False)
+    first, second = batch.run([], "small", dataset=own, root=root, progress=False, at_once=1)
     assert first.problem is None
     assert second.problem == "the images were replaced while it ran: run it again"
     assert '"2"' in outputs(second.path)
+
+
+def test_two_notebooks_work_at_once(tmp_path, tiny):
+    """The first one waits for what the second one writes."""
+    sign = f"pathlib.Path({str(tmp_path / 'sign')!r})"
+    wait = f"deadline = time.monotonic() + 60\nwhile not {sign}.exists(): assert time.monotonic() < deadline"
+    write(tmp_path, "first", tiny, f"import pathlib, time\n{wait}")
+    write(tmp_path, "second", tiny, f"import pathlib\n{sign}.touch()")
+    root = project(tmp_path, ["first", "second"])
+    outcomes = batch.run([], "small", tiny, root=root, progress=False, at_once=2)
+    assert [(outcome.name, outcome.problem) for outcome in outcomes] == [
+        ("first", None), ("second", None),
+    ]  # fmt: skip
+
+
+def test_two_work_at_once_only_where_there_is_memory_and_no_gpu_or_cluster(monkeypatch):
+    def at_once(gigabytes, cores, device="cpu", **environment):
+        memory = SimpleNamespace(available=1e9 * gigabytes)
+        monkeypatch.setattr(batch.psutil, "virtual_memory", lambda: memory)
+        monkeypatch.setattr(batch, "cpu_count", lambda: cores)
+        monkeypatch.setenv("AECORE_SCHEDULER", environment.get("scheduler", ""))
+        return batch._at_once([{"device": "cpu"}, {"device": device}])
+
+    assert at_once(8, 2) == at_once(20, 8) == 2
+    assert at_once(7, 2) == at_once(19, 8) == at_once(64, 1) == 1
+    assert at_once(64, 8, "cuda") == at_once(64, 8, scheduler="tcp://here:1") == 1

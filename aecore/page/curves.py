@@ -66,6 +66,20 @@ def error_by_dimension(errors: pd.DataFrame, pca: pd.DataFrame) -> go.Figure:
     return figure.update_yaxes(rangemode="tozero")
 
 
+def error_by_size(
+    errors: pd.DataFrame, x: str, by: str, x_title: str, form: str = "{}"
+) -> go.Figure:
+    """Test error against column `x`, a size, a band over seeds for each value of `by`.
+
+    `errors` has columns `x`, `mse` and `by`. Both axes are logarithmic: what is as many times as
+    good lies as far below. `form` writes the sizes.
+    """
+    figure = bands(errors, x, "mse", by, "test MSE", x_title)
+    _ticks(figure, x_title, errors[x], form)
+    ticks = [digit * 10.0**power for power in range(-4, 1) for digit in (1, 2, 3, 5)]
+    return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[*map(_plain, ticks)])
+
+
 def error_by_level(
     errors: pd.DataFrame, by: str, level_title: str, labels: Mapping[object, str] | None = None
 ) -> go.Figure:

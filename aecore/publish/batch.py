@@ -1,4 +1,4 @@
-"""Notebooks executed one after another: all checked first, each written whole or not at all."""
+"""Notebooks executed in their order: all checked first, each written whole or not at all."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,14 +19,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+from jupyter_core.utils import ensure_event_loop
+from loky import cpu_count
+
 from aecore.checks import InvalidValue
 from aecore.publish import kernels, parameters
 from aecore.publish.parameters import Values
-from aecore.publish.progress import INTERVAL, Progress
+from aecore.publish.progress import INTERVAL, Progress, Told
 from aecore.store import forms, paths
 
 DATASET = "mnist"
 OF_MNIST, BATCH = 60_000, 128  # training images, and those of one step
+KERNEL, WORKER = 2e9, 1e9  # bytes that a kernel and each of its processes may need
+STOPPING = 10.0  # seconds in which a notebook that is stopped has to end
 
 
 class BatchError(RuntimeError):
@@ -65,14 +72,15 @@ def run(
     out: Path | None = None,
     progress: bool = True,
     again: bool = False,
+    at_once: int | None = None,
 ) -> list[Outcome]:
     """Executes notebooks of `root` and puts them into `out`, by default `folder(…)`.
 
     No `names` means all. A notebook appears there when every cell has completed; one that fails
     is kept as `<name>.failed.ipynb` and the next one goes on. One that is there already, made from
-    the same, is kept, unless all are to be executed `again`. Before the first kernel starts
-    everything is checked: raises `InvalidValue`, `StoreError`, `DataError`, `ClusterError` or
-    `BatchError`.
+    the same, is kept, unless all are to be executed `again`. So many work `at_once`, by default as
+    `_at_once` says. Before the first kernel starts everything is checked: raises `InvalidValue`,
+    `StoreError`, `DataError`, `ClusterError` or `BatchError`.
     """
     changes = {} if dataset is None else {"dataset": dataset}
     changes |= overrides or {}
@@ -88,30 +96,81 @@ def run(
             raise BatchError(paths.unwritable(out, error, "AECORE_BUILD")) from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
-        there = {} if again else _made(out, jobs, made_with)
-        todo = [job.kernel for job in jobs if job.name not in there]
-        ahead = open_.enter_context(kernels.Kernels(todo))
-        outcomes = []
-        for job, made in zip(jobs, made_with, strict=True):
-            told.notebook(job.name)
-            if job.name in there:
-                outcomes.append(there[job.name])
-                told.say(f"{job.name}: as it was")
-                continue
-            try:
-                with ahead.next() as ready:
-                    outcomes.append(_execute(job, ready, out, made, told))
-            except KeyboardInterrupt:
-                # Nobody asks the interrupted cell for its error, and asyncio would report that.
-                logging.getLogger("asyncio").disabled = True
-                safe = ", ".join(outcome.name for outcome in outcomes) or "none"
-                told.say(
-                    f"stopped in {job.name}. Finished notebooks, in {out}: {safe}. Trained models "
-                    "are stored: the same command goes on from there"
-                )
-                raise
-            told.done(outcomes[-1].seconds, outcomes[-1].problem)
-        return outcomes
+        found = {} if again else _made(out, jobs, made_with)
+        for name in found:
+            told.notebook(name).done("as it was")
+        todo = [pair for pair in zip(jobs, made_with, strict=True) if pair[0].name not in found]
+        ahead = open_.enter_context(kernels.Kernels([job.kernel for job, _ in todo]))
+        _execute_all(todo, at_once or _at_once(made_with), ahead, out, told, found)
+        return [found[job.name] for job in jobs]
+
+
+def _at_once(made_with: Sequence[dict[str, Any]]) -> int:
+    """How many notebooks work at the same time: what one leaves idle, another uses.
+
+    Two; one where a GPU or a cluster is used, or where two, each with a process for every core,
+    would not find memory.
+    """
+    cores = cpu_count()
+    free = psutil.virtual_memory().available
+    small = cores < 2 or free < 2 * (KERNEL + cores * WORKER)
+    away = os.environ.get("AECORE_SCHEDULER") or {made["device"] for made in made_with} != {"cpu"}
+    return 1 if small or away else 2
+
+
+def _execute_all(
+    todo: Sequence[tuple[_Job, dict[str, Any]]],
+    at_once: int,
+    ahead: kernels.Kernels,
+    out: Path,
+    told: Progress,
+    found: dict[str, Outcome],
+) -> None:
+    """Execute the notebooks of `todo`, so many at once, and put what becomes of each in `found`."""
+    coming, one, wrong = iter(todo), threading.Lock(), []
+
+    def work() -> None:
+        try:
+            while True:
+                with ExitStack() as open_:
+                    with one:  # notebooks and kernels are taken in the same order
+                        job, made = next(coming, (None, None))
+                        if job is None or ahead.stopped:
+                            return
+                        own = told.notebook(job.name)
+                        ready = open_.enter_context(ahead.next())
+                    outcome = _execute(job, ready, out, made, own, ahead)
+                if ahead.stopped:
+                    return
+                found[job.name] = outcome
+                problem = outcome.problem
+                own.done(f"failed: {problem}" if problem else f"{outcome.seconds:.0f} s")
+        except BaseException as error:  # a fault of ours, told where somebody sees it
+            wrong.append(error)
+        finally:
+            ensure_event_loop().close()  # in which papermill has waited for kernels
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(at_once)]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:
+        ahead.stop()
+        for worker in workers:
+            worker.join(STOPPING)
+        # Nobody asks the interrupted cell for its error, and asyncio would report that.
+        logging.getLogger("asyncio").disabled = True
+        safe = ", ".join(name for name, outcome in found.items() if not outcome.problem) or "none"
+        stopped = " and ".join(own.name for own in told.at_work)
+        told.say(
+            f"stopped in {stopped}. Finished notebooks, in {out}: {safe}. Trained models are "
+            "stored: the same command goes on from there"
+        )
+        raise
+    if wrong:
+        raise wrong[0]
 
 
 def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
@@ -258,7 +317,9 @@ def _check_workers(datasets: set[str]) -> None:
         ) from error
 
 
-def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Progress) -> Outcome:
+def _execute(
+    job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Told, ahead: kernels.Kernels
+) -> Outcome:
     import nbformat
 
     accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
@@ -268,7 +329,7 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
         with tempfile.TemporaryDirectory(dir=out, prefix=".running-") as folder:
             draft = Path(folder) / accepted.name
             problem = _papermill(job, kernel, draft, told)
-            if draft.exists():
+            if draft.exists() and not ahead.stopped:
                 executed = nbformat.read(draft, as_version=4)
                 executed.metadata.papermill["input_path"] = str(job.notebook)
                 if problem is None and not _completed(executed):
@@ -285,7 +346,7 @@ def _execute(job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Prog
     except (OSError, ValueError) as error:  # a full disk, a torn draft: the others can still run
         problem, place = problem or f"{type(error).__name__}: {error}", job.notebook
     # What an earlier run left would pass for the result of this one.
-    for earlier in {accepted, failed} - {place}:
+    for earlier in {accepted, failed} - {place} if not ahead.stopped else ():
         earlier.unlink(missing_ok=True)
     return Outcome(job.name, place, round(time.perf_counter() - clock, 1), problem)
 
@@ -301,7 +362,7 @@ def _digest(job: _Job) -> str:
         return ""
 
 
-def _papermill(job: _Job, kernel: Any, draft: Path, told: Progress) -> str | None:
+def _papermill(job: _Job, kernel: Any, draft: Path, told: Told) -> str | None:
     """Executes the notebook, as it was checked, into `draft`; returns its problem if it has one."""
     import papermill
 

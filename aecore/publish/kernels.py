@@ -54,7 +54,8 @@ class Kernels:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.coming, self.started = deque(names), deque()
+        self.coming, self.started, self.used = deque(names), deque(), []
+        self.stopped = False
         self.background = ThreadPoolExecutor(1)  # where kernels end: that takes them a second
 
     def __enter__(self) -> Kernels:
@@ -70,12 +71,20 @@ class Kernels:
     def next(self) -> Iterator[Manager]:
         """The manager of the next kernel, which is ended with the context."""
         manager = self.started.popleft()
+        self.used.append(manager)
         self._start()
         try:
             yield manager
         finally:
             for client in manager.clients:
                 client.stop_channels()
+            self.used.remove(manager)
+            self._end(manager, now=False)
+
+    def stop(self) -> None:
+        """Interrupt the kernels at work, and end them: whoever waits for one is told it is dead."""
+        self.stopped = True
+        for manager in list(self.used):
             self._end(manager, now=False)
 
     def _start(self) -> None:
