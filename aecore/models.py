@@ -355,7 +355,7 @@ FAMILIES = {
     "vae": Family(VariationalAutoencoder, "VAE", ("elbo",), CONV, live=True),
     "beta_vae": Family(BetaVAE, "β-VAE", ("elbo",), (*CONV, "beta"), live=True),
     "rate": Family(RateAutoencoder, "autoencoder trained for rate", ("rate_distortion",),
-                   (*CONV, "rate_weight", "code_step"), live=True),
+                   ("rate_weight", "code_step"), live=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
     "classifier": Family(Classifier, "classifier", ("cross_entropy",), ("frozen",)),
 }

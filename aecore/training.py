@@ -51,7 +51,13 @@ class Training:
         like: "Training | None" = None,
     ) -> None:
         self.spec, self.device = spec, torch.device(device)
-        self._take(data) if like is None else self.share(like)
+        if like is None:
+            self.images = data.train_images[: spec.train_images].to(self.device)  # (N, C, H, W)
+            self.labels = data.train_labels[: spec.train_images].to(self.device)  # int64 (N,)
+        else:
+            self.share(like)
+        rows = split(len(self.images), spec.validation, spec.split_seed, spec.folds, spec.fold)
+        self.rows, self.held_out = (part.to(self.device) for part in rows)
         shape = tuple(data.train_images.shape[1:])
         self.model = accelerate(models.build(spec, shape, data.classes, self.device))
         self.parameters = list(self.model.parameters())
@@ -59,18 +65,9 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
 
-    def _take(self, data: Dataset) -> None:
-        spec = self.spec
-        images = data.train_images[: spec.train_images]  # uint8 (N, C, H, W)
-        labels = data.train_labels[: spec.train_images]  # int64 (N,)
-        rows = split(len(images), spec.validation, spec.split_seed, spec.folds, spec.fold)
-        self.images, self.held_out = (images[part].to(self.device) for part in rows)
-        self.labels, self.held_out_labels = (labels[part].to(self.device) for part in rows)
-
     def share(self, other: "Training") -> None:
         """Have the images of another training instead of copies of them."""
-        self.images, self.held_out = other.images, other.held_out
-        self.labels, self.held_out_labels = other.labels, other.held_out_labels
+        self.images, self.labels = other.images, other.labels
 
     def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
         """Train one epoch, and `report` the number of images after every step."""
@@ -80,7 +77,7 @@ class Training:
             self.set_learning_rate(step, len(batches))
             total += self.step(step, rows).double() * rows.shape[-1]
             report(rows.numel())
-        self.record(total / len(self.images), self.validation_loss())
+        self.record(total / self.rows.shape[-1], self.validation_loss())
 
     def step(self, step: int, rows: Tensor) -> Tensor:
         """Change the weights by one step for the images of `rows` (n,), and return their loss."""
@@ -95,22 +92,26 @@ class Training:
 
     def validation_loss(self) -> Tensor | None:
         """Mean loss over the held-out images, corrupted the same way in every epoch."""
-        if not len(self.held_out):
+        if not self.held_out.shape[-1]:
             return None
-        rows, total = torch.arange(len(self.held_out), device=self.device), 0.0
+        total = 0.0
         self.model.eval()
         with torch.inference_mode():
-            for step, part in enumerate(rows.split(EVALUATION_BATCH)):
+            for step, rows in enumerate(self.held_out.split(EVALUATION_BATCH, dim=-1)):
                 source = self.draw("validation", step, epoch=0)
-                clean = self.sample(self.held_out, part)
+                clean = self.sample(self.images, rows)
                 output = self.model(self.corrupt(clean, source), generator=source)
-                target = self.target(clean, self.held_out_labels, part)
-                total += self.model.loss(output, target).double() * len(part)
-        return total / len(self.held_out)
+                target = self.target(clean, self.labels, rows)
+                total += self.model.loss(output, target).double() * rows.shape[-1]
+        return total / self.held_out.shape[-1]
 
     def order(self) -> Tensor:
-        """The rows (N,) of the training images in the order in which an epoch takes them."""
-        return randomness.permutation(len(self.images), generator=self.draw("order"))
+        """The rows (n,) of the images that are not held out, as an epoch takes them."""
+        return self.rows[self.shuffled()]
+
+    def shuffled(self) -> Tensor:
+        """The numbers (n,) of this epoch's permutation."""
+        return randomness.permutation(len(self.rows), generator=self.draw("order"))
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
         """The images of `rows` (n,) as floats (n, C, H, W) in [0, 1]."""

@@ -189,11 +189,14 @@ def test_no_sum_of_products_is_as_near_to_the_edge_of_a_pixel_as_machines_differ
 
 
 def test_networks_without_such_a_decoder_are_refused(tiny, tmp_path):
-    spec = Spec(dataset=tiny, architecture="dense", latent_dim=2, epochs=1)
+    dense = Spec(dataset=tiny, architecture="dense", latent_dim=2, epochs=1)
+    smooth = Spec(dataset=tiny, activation="silu", latent_dim=2, epochs=1)
     with ThreadPoolExecutor(1) as executor:
-        (dense,) = fit(spec, executor, store=Store(tmp_path, layers=()))
+        dense, smooth = fit([dense, smooth], executor, store=Store(tmp_path, layers=()))
     with pytest.raises(InvalidValue, match="architecture='dense' is not allowed: must be one of"):
         Autoencoder.of(dense)
+    with pytest.raises(InvalidValue, match="activation='silu' is not allowed: must be one of relu"):
+        Autoencoder.of(smooth)
 
 
 def test_principal_components_are_scikit_learn_s(tiny):

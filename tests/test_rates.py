@@ -82,7 +82,9 @@ def test_rates_of_a_run_are_those_of_its_files(tiny, store):
     with ThreadPoolExecutor(1) as executor:
         runs = fit([spec, spec.replace(seed=1)], executor, store=store)
         lost = SimpleNamespace(key="lost", spec=spec.replace(seed=2), diverged=True)
-        found = curves.autoencoder_rates([*runs, lost], [0.1, 1], executor=executor, store=store)
+        where = {"executor": executor, "store": store}
+        found = curves.autoencoder_rates([*runs, lost], [0.1, 1], **where)
+        shown, pictures = curves.pictured(found, runs[1:], data.test_images[:2], **where)
     assert found["seed"].tolist() == [0, 0, 1, 1, 2]
     assert found.iloc[-1]["mse":].isna().all()
     transform, row = Autoencoder.of(runs[1]), found.iloc[2]
@@ -93,6 +95,9 @@ def test_rates_of_a_run_are_those_of_its_files(tiny, store):
     assert row["alone"] == sum(len(codec.prior.encode(one)) for one in numbers) / 60
     error = as_floats(codec.decode(numbers)) - as_floats(data.test_images)
     assert row["mse"] == pytest.approx(float(error.square().mean()), rel=1e-5)
+    assert shown["picture"].fillna(-1).tolist() == [-1, -1, 0, 1, -1]
+    two = as_floats(codec.decode(numbers[:2]))
+    assert torch.equal(pictures[0], torch.cat([two[0], two[1]], -1))
     last = data.train_images[-50:]
     assert row["train_bytes"] == pytest.approx(codec.prior.bits(codec.encode(last)).mean() / 8)
 

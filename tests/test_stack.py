@@ -1,6 +1,7 @@
 """Networks trained together against the same networks trained alone, and PyTorch's optimizers."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -81,6 +82,61 @@ def test_stacks_of_dense_networks_and_of_one(tiny):
     assert_alike(together(specs[:1], data), alone(specs[:1], data))
 
 
+def test_folds_stack_and_so_do_splits_of_one_size(tiny):
+    base, data = (
+        Spec(dataset=tiny, epochs=2, batch_size=50, corruption=GaussianNoise(0.2)),
+        load(tiny),
+    )
+    folds = [base.replace(folds=3, fold=n, seed=n) for n in range(3)]
+    splits = [base.replace(validation=0.3, split_seed=n) for n in range(2)]
+    for specs in (folds, splits):
+        assert len(jobs.groups(specs, True)) == 1
+        assert_alike(together(specs, data), alone(specs, data))
+    uneven = [base.replace(folds=7, fold=n) for n in range(7)]  # of 300 images
+    assert sorted(map(len, jobs.groups(uneven, True))) == [1, 6]
+
+
+def test_sigmoid_codes_stack_if_they_are_of_one_size(tiny):
+    base = Spec(
+        dataset=tiny, architecture="dense", widths=(9,), code_activation="sigmoid", latent_dim=3,
+        epochs=2, batch_size=50,
+    )  # fmt: skip
+    specs, data = [base, base.replace(seed=1, learning_rate=0.01)], load(tiny)
+    assert stack.shape(base) != stack.shape(base.replace(latent_dim=4))
+    assert len(jobs.groups(specs, True)) == 1
+    assert_alike(together(specs, data), alone(specs, data))
+
+
+@pytest.mark.fault(
+    "a GPU has no memory for as many models as are trained together",
+    "they are trained in smaller groups, to the same weights; of one alone the error is raised",
+)
+def test_a_stack_that_finds_no_memory_is_halved(tiny, store, tmp_path, monkeypatch):
+    class Small(Stack):
+        def epoch(self, report=lambda images: None):
+            report(50)
+            if len(self.trainings) > 2:
+                raise torch.OutOfMemoryError("no memory for so many")
+            super().epoch(report)
+
+    def never(self, report):
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(jobs, "Stack", Small)
+    base, said = Spec(dataset=tiny, batch_size=50), tmp_path / "said"
+    specs = [base.replace(seed=n, latent_dim=n + 1, epochs=1 + n % 2) for n in range(5)]
+    keys = [jobs.run_key(spec) for spec in specs]
+    found = jobs.train_job(specs, store, "cpu", None, keys, said)
+    for entry, expected in zip(found, alone(specs, load(tiny)), strict=True):
+        assert entry.document["spec"] == expected.spec.to_dict()
+        for name, value in expected.result().items():
+            np.testing.assert_allclose(entry.arrays[name], value, rtol=1e-3, atol=2e-4)
+    assert not list(store.root.glob("checkpoints/*"))
+    monkeypatch.setattr(Training, "epoch", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        runs.fit(base.replace(seed=9), store=store, device="cpu", executor=ThreadPoolExecutor(1))
+
+
 def test_stacks_go_on_from_checkpoints_and_leave_them(tiny):
     specs = [Spec(dataset=tiny, epochs=3, batch_size=64, seed=seed, dropout=0.1) for seed in (0, 1)]
     data = load(tiny)
@@ -139,8 +195,8 @@ def test_updates_are_pytorchs(name):
 
 def test_what_cannot_be_stacked_is_told():
     base = Spec(architecture="dense", widths=(9,))
-    assert stack.shape(base.replace(code_activation="sigmoid")) is None
     assert stack.shape(Spec(architecture="vae", loss="elbo")) is None
+    assert stack.shape(base.replace(loss="root_mse")) is None
     assert stack.shape(base) != stack.shape(base.replace(widths=(8,)))
     assert stack.shape(base) == stack.shape(base.replace(latent_dim=9, learning_rate=0.5))
 

@@ -139,7 +139,7 @@ def test_early_stopping_keeps_the_best_epoch(tiny):
     assert run.best_epoch == 1 + int(np.argmin(losses)) == len(losses) - 3
     model = models.build(spec, (1, 12, 12))
     model.load_state_dict({k: torch.from_numpy(v) for k, v in run.result().items()})
-    held_out = run.held_out.float() / 255
+    held_out = run.images[run.held_out].float() / 255
     loss = F.mse_loss(model(held_out), held_out).item()
     assert loss == pytest.approx(min(losses), rel=1e-4)
 

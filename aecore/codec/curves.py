@@ -1,10 +1,11 @@
 """Bytes against error: what quantized codes cost and leave, and curves of that compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
@@ -191,12 +192,32 @@ def decoded(runs: Runs, rates: pd.DataFrame, images: Tensor) -> dict[str, Tensor
 
     `runs` are those of the rows of `autoencoder_rates`.
     """
-    found, of = {}, {run.key: run for run in runs}
+    names = [f"{row.bytes:.1f} bytes: d = {row.latent_dim}, step {row.step:g}"
+             for row in rates.itertuples()]  # fmt: skip
+    return dict(zip(names, _decoded(runs, rates, images), strict=True))
+
+
+def pictured(
+    rates: pd.DataFrame, runs: Sequence[Run], images: Tensor, **where: Unpack[Where]
+) -> tuple[pd.DataFrame, Tensor]:
+    """`rates` with a column `picture` that numbers pictures (P, C, H, N·W) in [0, 1], and these.
+
+    A picture has `images` (N, C, H, W), uint8, side by side as a row of one of `runs` leaves them;
+    other rows have none.
+    """
+    own = rates[rates["key"].isin([run.key for run in runs])]
+    drawn = [torch.cat([*of], -1) for of in _decoded(runs, own, images, **where)]
+    numbers = pd.Series(range(len(own)), own.index, dtype=object)
+    return rates.assign(picture=numbers.reindex(rates.index, fill_value=None)), torch.stack(drawn)
+
+
+def _decoded(
+    runs: Sequence[Run], rates: pd.DataFrame, images: Tensor, **where: Unpack[Where]
+) -> Iterator[Tensor]:
+    of = {run.key: run for run in runs}
     for row in rates.itertuples():
-        [codec] = codecs([of[row.key]], row.step)
-        name = f"{row.bytes:.1f} bytes: d = {row.latent_dim}, step {row.step:g}"
-        found[name] = as_floats(codec.decode(codec.encode(images)))
-    return found
+        [codec] = codecs([of[row.key]], row.step, **where)
+        yield as_floats(codec.decode(codec.encode(images)))
 
 
 def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes") -> pd.DataFrame:

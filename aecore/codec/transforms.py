@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aecore import models
 from aecore.analysis.errors import principal_components
-from aecore.checks import InvalidValue
+from aecore.checks import InvalidValue, choice
 from aecore.codec.prior import Prior
 from aecore.engine.pool import in_threads
 from aecore.runs import Run
@@ -51,12 +51,16 @@ class Autoencoder:
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """That of a run; raises `InvalidValue` for other networks than convolutional ones."""
+        """That of a run; raises `InvalidValue` for other networks than convolutional ones.
+
+        And for other hidden units than ReLU, whose values may differ between machines.
+        """
         if not isinstance(run.plain(), models.ConvAutoencoder):
             conv = [n for n, family in models.FAMILIES.items() if family.live]
             raise InvalidValue.of(
                 "architecture", run.spec.architecture, f"one of {', '.join(conv)}"
             )
+        choice("activation", run.spec.activation, ("relu",))
         own = {name: of for name, of in run.weights.items() if name.startswith("decoder.")}
         exponents = {name: _exponent(of) for name, of in own.items()}
         whole = {name: np.rint(np.ldexp(of, exponents[name])) for name, of in own.items()}

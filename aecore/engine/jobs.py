@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +132,43 @@ def train_job(
                 images = data.train_images[: specs[0].train_images]
                 data = replace(data, train_images=encoder.encode(images))
             missing = {key: spec for key, spec in keyed.items() if entries[key] is None}
-            makings: dict[str, _Making] = {}
-            for key, spec in missing.items():  # a stack's networks have one copy of the images
-                like = next((making.training for making in makings.values()), None)
-                makings[key] = _Making(key, spec, data, device, store, lease, like)
-            left = sum(images_left(making.training) for making in makings.values())
-            counter.add(sum(map(images_of, specs)) - left)
-            while makings:
-                unfinished = [making for making in makings.values() if not making.training.done]
-                if unfinished:
-                    _train_until_one_is_done(unfinished, counter)
-                for key in [key for key, making in makings.items() if making.training.done]:
-                    entries[key] = makings.pop(key).entry()
+            counter.add(sum(images_of(spec) for key, spec in keyed.items() if key not in missing))
+            making = partial(_Making, data=data, device=device, store=store, lease=lease)
+            entries |= _made(missing, making, counter)
         counter.tell()
         return [entries[key] for key in keys]
+
+
+def _made(
+    missing: Mapping[str, Spec], making: Callable[..., _Making], counter: Counter
+) -> dict[str, Entry]:
+    """The entries of specs trained together; as two halves where a GPU has no memory for all."""
+    counted, entries, makings = counter.images, {}, {}
+    try:
+        for key, spec in missing.items():  # a stack's networks have one copy of the images
+            like = next((one.training for one in makings.values()), None)
+            makings[key] = making(key, spec, like=like)
+        left = sum(images_left(one.training) for one in makings.values())
+        counter.add(sum(map(images_of, missing.values())) - left)
+        while makings:
+            unfinished = [one for one in makings.values() if not one.training.done]
+            if unfinished:
+                _train_until_one_is_done(unfinished, counter)
+            for key in [key for key, one in makings.items() if one.training.done]:
+                entries[key] = makings.pop(key).entry()
+        return entries
+    except torch.OutOfMemoryError:
+        if len(missing) < 2:
+            raise
+    # Both go on from the last checkpoints, and count again what has been seen since.
+    makings.clear()
+    torch.cuda.empty_cache()
+    counter.add(counted - counter.images)
+    rest = [item for item in missing.items() if item[0] not in entries]
+    counter.add(sum(images_of(missing[key]) for key in entries))
+    for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]):
+        entries |= _made(dict(half), making, counter)
+    return entries
 
 
 def _train_until_one_is_done(makings: Sequence[_Making], counter: Counter) -> None:
@@ -171,6 +195,7 @@ class _Making:
         self,
         key: str,
         spec: Spec,
+        *,
         data: Dataset,
         device: str,
         store: Store,
@@ -216,27 +241,34 @@ def groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
         return [[spec] for spec in specs]
     stacks: dict[object, list[Spec]] = {}
     for spec in specs:
-        stacks.setdefault(stack_shape(spec) or spec, []).append(spec)
+        shape = stack_shape(spec)
+        stacks.setdefault((shape and (shape, _trained_on(spec))) or spec, []).append(spec)
     parts = [(group, n) for group in stacks.values() for n in range(0, len(group), STACKED)]
     return [group[n : n + STACKED] for group, n in parts]
 
 
 def images_of(spec: Spec) -> int:
     """Training images that `spec` will see over all its epochs, at most."""
+    return spec.epochs * _trained_on(spec)
+
+
+def _trained_on(spec: Spec) -> int:
+    """How many images are not held out, as `data.split` has it."""
     available = len(load(spec.dataset).train_images)
     used = min(spec.train_images or available, available)
-    held_out = used // spec.folds if spec.folds else round(used * spec.validation)
-    return spec.epochs * (used - held_out)
+    if spec.folds is None:
+        return used - round(used * spec.validation)
+    return used - used * (spec.fold + 1) // spec.folds + used * spec.fold // spec.folds
 
 
 def images_left(training: Training) -> int:
     """Training images still to be seen if no patience runs out."""
     epochs = 0 if training.done else training.spec.epochs - len(training.history)
-    return epochs * len(training.images)
+    return epochs * len(training.rows)
 
 
 def _provenance(training: Training, seconds: float) -> dict[str, Any]:
-    seen = len(training.history) * len(training.images)
+    seen = len(training.history) * len(training.rows)
     name = platform.processor() or platform.machine()
     if training.device.type == "cuda":
         name = torch.cuda.get_device_name(training.device)

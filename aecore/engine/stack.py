@@ -22,9 +22,9 @@ from aecore.training import OPTIMIZERS, Training, learning_rate
 
 # What the networks of a stack share; everything else may be their own.
 SHARED = (
-    "dataset", "train_images", "validation", "folds", "fold", "split_seed", "architecture",
-    "channels", "hidden", "widths", "activation", "code_activation", "output_activation",
-    "centered", "loss", "optimizer", "batch_size",
+    "dataset", "train_images", "validation", "folds", "architecture", "channels", "hidden",
+    "widths", "activation", "code_activation", "output_activation", "centered", "loss",
+    "optimizer", "batch_size",
 )  # fmt: skip
 # Of the optimizers, as PyTorch has them.
 BETA, BETA2, ALPHA, EPSILON = 0.9, 0.999, 0.9, 1e-8
@@ -34,11 +34,13 @@ def shape(spec: Spec) -> tuple | None:
     """What specs have in common that can be stacked; None for one that can't be.
 
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
+    A sigmoid makes halves of zeros, so its codes have to be of one size. Folds must have as many
+    images, too.
     """
-    single = spec.code_activation == "sigmoid" or spec.tied or spec.loss == "root_mse"
-    if single or not models.FAMILIES[spec.architecture].stacks:
+    if spec.tied or spec.loss == "root_mse" or not models.FAMILIES[spec.architecture].stacks:
         return None
-    return tuple(getattr(spec, name) for name in SHARED)
+    size = spec.latent_dim if spec.code_activation == "sigmoid" else None
+    return (*(getattr(spec, name) for name in SHARED), size)
 
 
 class Stack(Training):
@@ -54,6 +56,8 @@ class Stack(Training):
         for other in (*self.trainings[1:], self):  # the same images, held once
             other.share(first)
         self.spec, self.device = first.spec, first.device
+        self.rows = torch.stack([training.rows for training in self.trainings])
+        self.held_out = torch.stack([training.held_out for training in self.trainings])
         self.model = Stacked([training.model for training in self.trainings])
         self.optimizer = StackedOptimizer(self.trainings, list(self.model.parameters()))
         self.dropouts = StackedDropout([t.spec.dropout for t in self.trainings], self.device)
@@ -65,7 +69,7 @@ class Stack(Training):
 
     def prepare(self) -> None:
         """Bring to the device what the next epoch's steps need of the host: nothing else is."""
-        steps = math.ceil(len(self.images) / self.spec.batch_size)
+        steps = math.ceil(self.rows.shape[1] / self.spec.batch_size)
         rates = [
             [learning_rate(t.spec, len(t.history) * steps + step, steps) for t in self.trainings]
             for step in range(steps)
@@ -79,17 +83,16 @@ class Stack(Training):
         self.dropouts.prepare(keys, len(self.model.layers))
 
     def order(self) -> Tensor:
-        """Rows (M, N): the order of every network."""
-        drawn = {place: training.order() for place, training in self._drawing().items()}
-        return torch.stack([drawn[_place(training)] for training in self.trainings])
+        """Rows (M, n): the order of every network."""
+        drawn = {place: training.shuffled() for place, training in self._drawing().items()}
+        return self.rows.gather(1, torch.stack([drawn[_place(t)] for t in self.trainings]))
 
     def _drawing(self) -> dict[tuple[int, int], Training]:
         """One training for each seed and age: all others of these draw the same numbers."""
         return {_place(training): training for training in self.trainings}
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Images (M, n, C, H, W) of rows (M, n), or of (n,), the same for all."""
-        rows = rows.expand(len(self.trainings), -1)
+        """Images (M, n, C, H, W) of rows (M, n)."""
         return as_floats(images[rows.flatten()]).unflatten(0, rows.shape)
 
     def corrupt(self, clean: Tensor, source: list[Generator]) -> Tensor:

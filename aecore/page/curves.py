@@ -94,14 +94,15 @@ def error_by_level(
 def quality_by_rate(rates: pd.DataFrame) -> go.Figure:
     """PSNR against bytes an image on a logarithmic axis, a curve for each `method` and seed.
 
-    `rates` has columns `method`, `seed`, `bytes` and `psnr`; the seeds of a method share a color.
+    `rates` has columns `method`, `seed`, `bytes` and `psnr`, and may have `picture`, the number of
+    a point's image in a sheet. The seeds of a method share a color.
     """
     figure = figure_of(height=520)
     for number, (method, of) in enumerate(rates.groupby("method", sort=False)):
         for place, (_, rows) in enumerate(of.sort_values("bytes").groupby("seed", sort=False)):
             hover = "%{x:.2f} bytes: %{y:.2f} dB<extra>" + method + "</extra>"
             legend = {"legendgroup": method, "showlegend": place == 0, "hovertemplate": hover}
-            marker = {"marker": {"size": 5}}
+            marker = {"marker": {"size": 5}, "customdata": rows.get("picture")}
             curve(figure, rows["bytes"], rows["psnr"], method, line_of(number), **legend, **marker)
     decades = [digit * 10**power for power in range(-1, 4) for digit in (1, 2, 5)]
     names = [f"{tick:g}" for tick in decades]
