@@ -73,10 +73,13 @@ class Network(nn.Module):
     def hidden(self, layers: Sequence[nn.Module], x: Tensor, drop: Drop) -> Tensor:
         """`layers` one after another, each with the spec's activation and dropout.
 
-        Those that can do all three at once, do.
+        Layers that have a `hidden` of their own do all at once, where they can, with ReLU.
         """
-        if self.spec.activation == "relu" and hasattr(next(iter(layers), None), "hidden"):
-            return layers[0].hidden(layers, x, None if drop is keep else drop)
+        at_once = getattr(next(iter(layers), None), "hidden", None)
+        if at_once and self.spec.activation == "relu":
+            found = at_once(layers, x, None if drop is keep else drop)
+            if found is not None:
+                return found
         for layer in layers:
             x = drop(ACTIVATIONS[self.spec.activation](layer(x)))
         return x

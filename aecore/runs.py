@@ -207,18 +207,6 @@ def known(specs: Iterable[Spec], store: Store | None = None) -> Runs:
     return Runs(_run(key, spec, entry) for key, spec, entry in found if entry is not None)
 
 
-def known_or_fit(
-    specs: Iterable[Spec], instead: Iterable[Spec], device: str = "auto", store: Store | None = None
-) -> Runs:
-    """The runs of `specs` if the store holds them all, weights or not; else `fit` those `instead`.
-
-    For what takes hours to train: who has minutes sees what is published of it.
-    """
-    specs = list(specs)
-    runs = known(specs, store)
-    return runs if len(runs) == len(specs) else fit(instead, None, device, store, weights=False)
-
-
 def _run(key: str, spec: Spec, entry: Entry) -> Run:
     facts = ("image_shape", "history", "best_epoch", "provenance", "classes")
     known = {name: entry.document[name] for name in facts if name in entry.document}

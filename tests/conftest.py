@@ -16,6 +16,7 @@ from aecore.store import paths
 from aecore.store.entries import Store
 from aecore.store.sources import fetch
 
+os.environ.setdefault("AECORE_AT_ONCE", "1")  # pytest's workers fill the cores
 OUTCOMES = pytest.StashKey[dict]()  # of the tests marked as faults, for the book's page of them
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ROOT / "_build" / "faults.json"

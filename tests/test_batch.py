@@ -15,6 +15,7 @@ import pytest
 import yaml
 from command import COMMAND, aecore, notebook, until
 
+from aecore.checks import InvalidValue
 from aecore.publish import batch, fill
 
 SAYS = """
@@ -56,6 +57,7 @@ def ran(tmp_path_factory, tiny):
     (false_kernel / "kernel.json").write_text(json.dumps(spec))
     before = {path.name: path.read_bytes() for path in (root / "notebooks").iterdir()}
     traps = {"AECORE_HOME": str(root / "home"), "JUPYTER_PATH": str(root / "jupyter")}
+    traps["AECORE_AT_ONCE"] = "2"
     done = aecore("run", "--profile", "small", "--dataset", tiny, cwd=root, **traps)
     after = {path.name: path.read_bytes() for path in (root / "notebooks").iterdir()}
     assert after == before
@@ -171,6 +173,21 @@ def test_few_images_of_ones_own_get_more_epochs_where_nothing_is_said_of_them(tm
     assert values("all", dataset=tiny) == [7, 4, [1, 2], 1]
 
 
+def test_published_runs_stand_in_where_nothing_of_ones_own_is_asked(tmp_path, tiny):
+    head = "dataset = 'mnist'\nepochs = 3\nn = 1\ndevice = 'auto'"
+    notebook(tmp_path / "notebooks" / "one.ipynb", head)
+    profiles = {"quick": {"published": {"one": "paper"}}, "paper": {"all": {"epochs": 20}}}
+    (tmp_path / "profiles.yaml").write_text(yaml.safe_dump(profiles))
+
+    def made(**changes):
+        (job,) = batch._jobs(tmp_path, ["one"], "quick", changes, None)
+        return job.values["epochs"], job.instead
+
+    assert made() == made(dataset="mnist") == made(device="cpu") == (20, "paper")
+    assert made(n=2) == made(epochs=3) == made(dataset="fashion_mnist") == (3, None)
+    assert made(dataset=tiny)[1] is None
+
+
 def test_the_order_is_the_book_s_and_others_come_last(tmp_path):
     for name in ("b", "c", "a"):
         write(tmp_path, name, "mnist")
@@ -199,7 +216,7 @@ def waiting(tmp_path, tiny):
         running = subprocess.Popen(
             [*COMMAND, "run", "--profile", "small"],
             cwd=tmp_path,
-            env={**os.environ, "AECORE_HOME": str(tmp_path / "home")},
+            env={**os.environ, "AECORE_HOME": str(tmp_path / "home"), "AECORE_AT_ONCE": "2"},
             stdout=subprocess.DEVNULL,
             stderr=file,
             start_new_session=True,
@@ -270,8 +287,9 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path, tiny):
         batch.run([], "small", dataset=tiny, root=tmp_path, progress=False)
 
 
-def test_what_was_checked_runs_on_the_images_that_were_read(tmp_path, tiny):
+def test_what_was_checked_runs_on_the_images_that_were_read(tmp_path, tiny, monkeypatch):
     """A notebook that is edited meanwhile runs as it was; images that are replaced are noticed."""
+    monkeypatch.setenv("AECORE_AT_ONCE", "1")
     own, second = str(tmp_path / "own.npz"), tmp_path / "notebooks" / "second.ipynb"
     shutil.copy(tiny, own)
     write(tmp_path, "first", own, f"from pathlib import Path\nPath({str(second)!r}).write_text('')")
@@ -280,20 +298,21 @@ def test_what_was_checked_runs_on_the_images_that_were_read(tmp_path, tiny):
     )
     write(tmp_path, "second", own, f"import numpy as np\n{replace}\nnp.savez(dataset, **arrays)\nn")
     root = project(tmp_path, ["first", "second"])
-    first, second = batch.run([], "small", dataset=own, root=root, progress=False, at_once=1)
+    first, second = batch.run([], "small", dataset=own, root=root, progress=False)
     assert first.problem is None
     assert second.problem == "the images were replaced while it ran: run it again"
     assert '"2"' in outputs(second.path)
 
 
-def test_two_notebooks_work_at_once(tmp_path, tiny):
+def test_two_notebooks_work_at_once(tmp_path, tiny, monkeypatch):
     """The first one waits for what the second one writes."""
+    monkeypatch.setenv("AECORE_AT_ONCE", "2")
     sign = f"pathlib.Path({str(tmp_path / 'sign')!r})"
     wait = f"while not {sign}.exists(): assert time.monotonic() < start + 60"
     write(tmp_path, "first", tiny, f"import pathlib, time\nstart = time.monotonic()\n{wait}")
     write(tmp_path, "second", tiny, f"import pathlib\n{sign}.touch()")
     root = project(tmp_path, ["first", "second"])
-    outcomes = batch.run([], "small", tiny, root=root, progress=False, at_once=2)
+    outcomes = batch.run([], "small", tiny, root=root, progress=False)
     assert [(outcome.name, outcome.problem) for outcome in outcomes] == [
         ("first", None), ("second", None),
     ]  # fmt: skip
@@ -305,8 +324,12 @@ def test_two_work_at_once_only_where_there_is_memory_and_no_gpu_or_cluster(monke
         monkeypatch.setattr(batch.psutil, "virtual_memory", lambda: memory)
         monkeypatch.setattr(batch, "cpu_count", lambda: cores)
         monkeypatch.setenv("AECORE_SCHEDULER", environment.get("scheduler", ""))
-        return batch._at_once([{"device": "cpu"}, {"device": device}])
+        monkeypatch.setenv("AECORE_AT_ONCE", environment.get("asked", ""))
+        return batch._at_once({"cpu", device})
 
     assert at_once(8, 2) == at_once(20, 8) == 2
     assert at_once(7, 2) == at_once(19, 8) == at_once(64, 1) == 1
     assert at_once(64, 8, "cuda") == at_once(64, 8, scheduler="tcp://here:1") == 1
+    assert at_once(1, 2, asked="3") == 3
+    with pytest.raises(InvalidValue, match="AECORE_AT_ONCE='many' is not allowed"):
+        at_once(64, 8, asked="many")

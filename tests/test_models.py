@@ -8,7 +8,7 @@ from torch import nn
 
 from aecore.checks import InvalidValue
 from aecore.fast.dropout import Dropout
-from aecore.models import FAMILIES, LogisticMixture, build, takers
+from aecore.models import FAMILIES, LogisticMixture, build, size, takers
 from aecore.spec import Spec
 
 
@@ -251,3 +251,14 @@ def test_batch_norm_learns_its_statistics_in_training_and_keeps_them_in_evaluati
     torch.testing.assert_close(norm.running_mean, seen, rtol=1e-3, atol=1e-4)
     model.eval()
     torch.testing.assert_close(model(x)[:1], model(x[:1]))
+
+
+def test_the_size_of_a_network_is_all_that_is_learned():
+    dense = Spec(architecture="dense", widths=(12,), latent_dim=3)
+    expected = (784 * 12 + 12) + (12 * 3 + 3) + (3 * 12 + 12) + (12 * 784 + 784)
+    assert size(dense, (1, 28, 28)) == expected
+    assert size(dense.replace(tied=True), (1, 28, 28)) == expected - 784 * 12 - 12 * 3
+    residual = Spec(architecture="residual")
+    assert size(residual, (1, 9, 11)) == sum(
+        weights.numel() for weights in build(residual, (1, 9, 11)).parameters()
+    )

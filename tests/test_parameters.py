@@ -35,8 +35,9 @@ def test_every_parameter_of_a_notebook_says_what_it_may_be_and_papermill_reads_i
 @pytest.mark.parametrize("name", yaml.safe_load(PROFILES.read_text()))
 def test_every_value_of_a_profile_passes(name):
     sections = parameters.profile(PROFILES, name)
-    shared = sections.pop("all", {})
-    assert set(sections) <= {notebook.stem for notebook in NOTEBOOKS}
+    shared, published = sections.pop("all", {}), sections.pop("published", {})
+    assert {*sections, *published} <= {notebook.stem for notebook in NOTEBOOKS}
+    assert set(published.values()) <= {"paper"}
     used = set()
     for path in NOTEBOOKS:
         known = parameters.known(path)

@@ -24,7 +24,7 @@ from aecore.data import load
 from aecore.engine import jobs
 from aecore.engine.jobs import run_key
 from aecore.engine.pool import run_jobs
-from aecore.runs import fit, sweep
+from aecore.runs import fit, ladder, sweep
 from aecore.spec import Spec
 from aecore.store.entries import Store, StoreError
 from aecore.store.sources import DataError
@@ -60,6 +60,7 @@ def test_fit_answers_from_the_store(tiny, store):
     assert bits(again[0]) == bits(first[0])
     assert again[0].history == first[0].history
     assert again[0].provenance["threads"] == 1
+    assert again[0].provenance["tf32"] is False
     assert again[0].provenance["device"].startswith("cpu")
 
 
@@ -128,6 +129,15 @@ def test_runs_are_picked_by_what_they_were_trained_for(tiny, store):
     head = Spec(architecture="classifier", loss="cross_entropy", frozen=recipe, dataset=tiny)
     assert [s.frozen.seed for s in sweep(head, seed=range(2))] == [0, 1]
     assert sweep(recipe, optimizer="sgd") == [recipe.replace(optimizer="sgd")]
+
+
+def test_each_step_of_a_ladder_has_all_before_it():
+    recipe = Spec(latent_dim=3)
+    steps = {"plain": {}, "SiLU": {"activation": "silu"}, "wide": {"hidden": 9, "latent_dim": 5}}
+    found = ladder(recipe, steps)
+    silu = recipe.replace(activation="silu")
+    wide = silu.replace(hidden=9, latent_dim=5)
+    assert found == {"plain": recipe, "SiLU": silu, "wide": wide}
 
 
 def test_damaged_run_is_trained_again_to_the_same_bits(tiny, store):

@@ -202,6 +202,18 @@ def test_runs_that_diverged_are_no_curve_at_zero_and_are_told():
     assert "2 values diverged" in figure.data[1].name
 
 
+def test_errors_by_size_are_drawn_by_how_many_times_they_differ():
+    frame = pd.DataFrame(
+        {"network": ["a", "a", "b"], "weights": [1000, 1000, 50_000], "mse": [0.01, 0.03, 0.004]}
+    )
+    figure = curves.error_by_size(frame, "weights", "network", "weights", "{:,}")
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    assert figure.layout.xaxis.ticktext == ("1,000", "50,000")
+    assert {"0.003", "0.02"} <= set(figure.layout.yaxis.ticktext)
+    drawn = {trace.name: [*trace.y] for trace in figure.data if trace.name}
+    assert drawn == {"a": [pytest.approx(0.02)], "b": [pytest.approx(0.004)]}
+
+
 def test_any_number_of_models_and_classes_is_drawn():
     many = [(f"m{n}", metric, k, n) for n in range(23) for metric in ("L1", "L2") for k in (1, 2)]
     kept = pd.DataFrame(many, columns=["model", "metric", "k", "score"])

@@ -225,3 +225,16 @@ def test_a_frozen_encoder_s_head_is_logistic_regression_with_a_hidden_layer(tiny
             optimizer.step()
     for name, value in model.state_dict().items():
         np.testing.assert_allclose(run.result()[name], value.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_reproducible_is_in_whole_floats_and_leaves_torch_as_it_was():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with reproducible():
+            assert not torch.backends.cudnn.allow_tf32
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert torch.get_num_threads() == 1
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)

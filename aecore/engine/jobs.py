@@ -277,6 +277,7 @@ def _provenance(training: Training, seconds: float) -> dict[str, Any]:
         "torch": torch.__version__,
         "scipy": scipy.__version__,
         "threads": torch.get_num_threads(),
+        "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
         "commit": commit(),
         "seconds": round(seconds, 3),
         "images_per_second": round(seen / seconds) if seconds else None,

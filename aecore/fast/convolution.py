@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -88,15 +87,16 @@ class After(NamedTuple):
     key: int = 0
 
 
-def hidden(layers: Sequence[Layer], x: Tensor, drop: Drop | None) -> Tensor:
-    """`layers` one after another, each with ReLU and dropout, if there is any."""
-    if x.device.type == "cpu" and drop is None:
+def hidden(layers: Sequence[Layer], x: Tensor, drop: Drop | None) -> Tensor | None:
+    """`layers` one after another, each with ReLU and dropout, if there is any.
+
+    None where that is not done at once: on other devices than a CPU, and with other dropout.
+    """
+    if x.device.type != "cpu" or not (drop is None or isinstance(drop, Dropout)):
+        return None
+    if drop is None:
         return chained(layers, x, [After(relu=True)] * len(layers))
-    if x.device.type == "cpu" and isinstance(drop, Dropout):
-        return chained(layers, x, [After(True, drop.rate, drop.next_key()) for _ in layers])
-    for layer in layers:
-        x = F.relu(layer(x)) if drop is None else drop(F.relu(layer(x)))
-    return x
+    return chained(layers, x, [After(True, drop.rate, drop.next_key()) for _ in layers])
 
 
 def chained(layers: Sequence[Layer], x: Tensor, afters: Sequence[After]) -> Tensor:

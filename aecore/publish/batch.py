@@ -23,6 +23,7 @@ import psutil
 from jupyter_core.utils import ensure_event_loop
 from loky import cpu_count
 
+from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.publish import kernels, parameters
 from aecore.publish.parameters import Values
@@ -59,6 +60,7 @@ class _Job:
     overrides: Values
     values: Values
     known: parameters.Known
+    instead: str | None = None  # the profile whose published runs it shows
 
 
 def run(
@@ -72,15 +74,14 @@ def run(
     out: Path | None = None,
     progress: bool = True,
     again: bool = False,
-    at_once: int | None = None,
 ) -> list[Outcome]:
     """Executes notebooks of `root` and puts them into `out`, by default `folder(…)`.
 
     No `names` means all. A notebook appears there when every cell has completed; one that fails
     is kept as `<name>.failed.ipynb` and the next one goes on. One that is there already, made from
-    the same, is kept, unless all are to be executed `again`. So many work `at_once`, by default as
-    `_at_once` says. Before the first kernel starts everything is checked: raises `InvalidValue`,
-    `StoreError`, `DataError`, `ClusterError` or `BatchError`.
+    the same, is kept, unless all are to be executed `again`. Before the first kernel starts
+    everything is checked: raises `InvalidValue`, `StoreError`, `DataError`, `ClusterError` or
+    `BatchError`.
     """
     changes = {} if dataset is None else {"dataset": dataset}
     changes |= overrides or {}
@@ -89,6 +90,7 @@ def run(
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
         made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
         _check_workers({job.values.get("dataset", DATASET) for job in jobs})
+        at_once = _at_once({made["device"] for made in made_with})
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             paths.ready(out)
@@ -101,21 +103,23 @@ def run(
             told.notebook(name).done("as it was")
         todo = [pair for pair in zip(jobs, made_with, strict=True) if pair[0].name not in found]
         ahead = open_.enter_context(kernels.Kernels([job.kernel for job, _ in todo]))
-        _execute_all(todo, at_once or _at_once(made_with), ahead, out, told, found)
+        _execute_all(todo, at_once, ahead, out, told, found)
         return [found[job.name] for job in jobs]
 
 
-def _at_once(made_with: Sequence[dict[str, Any]]) -> int:
+def _at_once(devices: set[str]) -> int:
     """How many notebooks work at the same time: what one leaves idle, another uses.
 
-    Two; one where a GPU or a cluster is used, or where two, each with a process for every core,
-    would not find memory.
+    As many as AECORE_AT_ONCE says, else two; one where a GPU or a cluster is used, or where two,
+    each with a process for every core, would not find memory. Raises `InvalidValue` for what is no
+    such number.
     """
+    if asked := os.environ.get("AECORE_AT_ONCE"):
+        return checks.whole("AECORE_AT_ONCE", int(asked) if asked.isdecimal() else asked, 1)
     cores = cpu_count()
     free = psutil.virtual_memory().available
     small = cores < 2 or free < 2 * (KERNEL + cores * WORKER)
-    away = os.environ.get("AECORE_SCHEDULER") or {made["device"] for made in made_with} != {"cpu"}
-    return 1 if small or away else 2
+    return 1 if small or os.environ.get("AECORE_SCHEDULER") or devices != {"cpu"} else 2
 
 
 def _execute_all(
@@ -215,11 +219,13 @@ def _jobs(
         raise InvalidValue(f"{', '.join(names)}: unknown parameter {unknown[0]!r}: {known_are}")
     jobs = []
     for name, file in files.items():
-        shared = {**sections.get("all", {}), **sections.get(name, {}), **changes}
-        own = {*known[name].defaults, *sections.get(name, {})}
+        instead = _instead(sections, name, changes, known[name])
+        of = parameters.profile(root / "profiles.yaml", instead) if instead else sections
+        shared = {**of.get("all", {}), **of.get(name, {}), **changes}
+        own = {*known[name].defaults, *of.get(name, {})}
         overrides = {key: value for key, value in shared.items() if key in own}
         dataset = shared.get("dataset", DATASET)
-        brief = "epochs" in sections.get("all", {})  # as the profile says, whatever the images
+        brief = "epochs" in of.get("all", {})  # as the profile says, whatever the images
         if not brief and isinstance(dataset, str) and forms.is_path(dataset):
             overrides = _longer(known[name].defaults, dataset) | overrides
         values = parameters.checked(name, known[name], overrides)
@@ -229,8 +235,23 @@ def _jobs(
         runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
         overrides = {key: values[key] for key in overrides}
         count = len(content["cells"])
-        jobs.append(_Job(name, file, count, runs_in, overrides, values, known[name]))
+        jobs.append(_Job(name, file, count, runs_in, overrides, values, known[name], instead))
     return jobs
+
+
+def _instead(
+    sections: dict[str, Values], name: str, changes: Values, known: parameters.Known
+) -> str | None:
+    """The profile whose published runs a notebook shows in place of its own; None if it trains.
+
+    Under `published` a profile maps notebooks to it. Published are runs on MNIST, with what that
+    profile says and nothing else: of other images, or with parameters of somebody's own, a notebook
+    trains what it says itself.
+    """
+    others = {key for key in changes if key in known.defaults} - {"dataset", "device", "logdir"}
+    if others or changes.get("dataset", DATASET) != DATASET:
+        return None
+    return sections.get("published", {}).get(name)
 
 
 def _longer(defaults: Values, dataset: str) -> Values:
@@ -273,7 +294,7 @@ def _made_with(job: _Job) -> dict[str, Any]:
     inputs += [paths.LOADED, *(sorted(os.listdir(place)) for place in _published())]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     facts = {"dataset": data.name, "images": images, "inputs": digest, "commit": paths.commit()}
-    return facts | made
+    return facts | made | ({"published": job.instead} if job.instead else {})
 
 
 def _published() -> list[Path]:

@@ -97,7 +97,10 @@ class Edition:
 
     def profile(self) -> Markup:
         """The line that says with what this edition was made, and what it is worth."""
-        return self._table("profile", facts=self.facts(), profile=self.profile_name)
+        own = [name for name, page in self.pages.items()
+               if "published" not in page.metadata.get("aecore", {})]  # fmt: skip
+        values = {"own": own, "pages": self.pages, "all": len(own) == len(self.pages)}
+        return self._table("profile", facts=self.facts(), profile=self.profile_name, **values)
 
     def facts(self) -> Markup:
         """Profile, data, device and commit, as one line of HTML."""
