@@ -195,6 +195,19 @@ def test_nothing_is_above_within_its_spread_or_from_one_seed():
     assert above(high, high, low) is None
 
 
+def test_a_small_edition_says_how_many_pages_show_published_runs():
+    def line(**pages):
+        made = {name: SimpleNamespace(metadata={"aecore": of}) for name, of in pages.items()}
+        filled = Edition(CHECKOUT, "quick", list(made), made, {}).fill("{{ profile() }}")
+        return re.sub(r"\s+", " ", filled)
+
+    shows, trains = {"published": "paper"}, {}
+    assert "short training on 1 of its pages, published runs on 2." in line(
+        a=shows, b=trains, c=shows
+    )
+    assert "short training." in line(a=trains, b=trains)
+
+
 def test_runs_that_diverged_are_no_curve_at_zero_and_are_told():
     frame = pd.DataFrame({"latent_dim": [1, 1, 2, 2], "mse": [0.2, 0.4, math.nan, math.nan]})
     figure = curves.bands(frame.assign(by="a"), "latent_dim", "mse", "by", "MSE")

@@ -99,7 +99,7 @@ class Edition:
         """The line that says with what this edition was made, and what it is worth."""
         own = [name for name, page in self.pages.items()
                if "published" not in page.metadata.get("aecore", {})]  # fmt: skip
-        values = {"own": own, "pages": self.pages, "all": len(own) == len(self.pages)}
+        values = {"own": own, "pages": self.pages}
         return self._table("profile", facts=self.facts(), profile=self.profile_name, **values)
 
     def facts(self) -> Markup:
