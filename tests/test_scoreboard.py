@@ -193,6 +193,11 @@ def test_nothing_is_above_within_its_spread_or_from_one_seed():
     assert above([5.0, 5.1], high, low) is True
     assert above(high, [5.0, 5.1], low) is above(high, high, [9.0, 9.1]) is False
     assert above(high, high, low) is None
+    assert above(0.5 * min(low), low) is False and above(2 * max(low), low) is True
+    assert above(low, 0.5 * min(low)) is True and above(sum(low) / len(low), low) is None
+    mean, half = 1.0, 1.2412  # Student's interval of 0.5, 1, 1.5: t = 4.3027, two degrees
+    assert above(mean + half + 0.01, [0.5, 1.0, 1.5]) is True
+    assert above(mean + half - 0.01, [0.5, 1.0, 1.5]) is None
 
 
 def test_a_small_edition_says_how_many_pages_show_published_runs():

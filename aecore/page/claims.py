@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_1samp, ttest_ind
 
 from aecore import checks
 from aecore.page.reports import EXPERIMENTS, LEAST
@@ -122,25 +122,29 @@ def replicate(
     caption_of("", runs)
 
 
-def above(*groups: Iterable[float]) -> bool | None:
+def above(*groups: Iterable[float] | float) -> bool | None:
     """Whether the values of each group, one a seed, lie above those of the next on average.
 
-    Not, if one lies below the next; None, so that nothing is said, where that is open: a group has
-    a single value, the means are no farther apart than the larger of both standard deviations, or
-    Welch's 95 % interval of their difference has 0 in it.
+    A single number is one that is known without a spread. Not, if a group lies below the next;
+    None, so that nothing is said, where that is open: a group has a single value, the means are no
+    farther apart than the larger of both standard deviations, or the 95 % interval of their
+    difference (Welch's, or Student's beside a number) has 0 in it.
     """
-    every = [np.asarray(list(values), dtype=float) for values in groups]
+    every = [np.array(of if np.isscalar(of) else [*of], dtype=float) for of in groups]
     found = [_above(one, other) for one, other in pairwise(every)]
     return False if False in found else None if None in found else True
 
 
 def _above(one: np.ndarray, other: np.ndarray) -> bool | None:
-    if min(len(one), len(other)) < 2:
+    sampled = [values for values in (one, other) if values.ndim]
+    if min(map(len, sampled), default=2) < 2:
         return None
-    gap = one.mean() - other.mean()
-    apart = abs(gap) > max(one.std(ddof=1), other.std(ddof=1))
-    low, high = ttest_ind(one, other, equal_var=False).confidence_interval()
-    return bool(gap > 0) if apart and not low <= 0 <= high else None
+    gap, spread = one.mean() - other.mean(), max((v.std(ddof=1) for v in sampled), default=0)
+    if len(sampled) == 2:
+        low, high = ttest_ind(one, other, equal_var=False).confidence_interval()
+    else:
+        low, high = ttest_1samp(one - other, 0).confidence_interval()
+    return bool(gap > 0) if abs(gap) > spread and not low <= 0 <= high else None
 
 
 def _judged(experiment: str, measured: Measured) -> dict[str, str | None]:
