@@ -1,6 +1,6 @@
 """Bytes against error: what quantized codes cost and leave, and curves of that compared."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -213,11 +213,13 @@ def pictured(
 
 def _decoded(
     runs: Sequence[Run], rates: pd.DataFrame, images: Tensor, **where: Unpack[Where]
-) -> Iterator[Tensor]:
-    of = {run.key: run for run in runs}
-    for row in rates.itertuples():
-        [codec] = codecs([of[row.key]], row.step, **where)
-        yield as_floats(codec.decode(codec.encode(images)))
+) -> list[Tensor]:
+    of, made = {run.key: run for run in runs}, {}
+    for step, keys in rates.groupby("step")["key"]:
+        of_step = codecs([of[key] for key in keys], step, **where)
+        made |= {(key, step): codec for key, codec in zip(keys, of_step, strict=True)}
+    rows = [made[row.key, row.step] for row in rates.itertuples()]
+    return [as_floats(codec.decode(codec.encode(images))) for codec in rows]
 
 
 def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes") -> pd.DataFrame:

@@ -116,10 +116,12 @@ def _at_once(devices: set[str]) -> int:
     """
     if asked := os.environ.get("AECORE_AT_ONCE"):
         return checks.whole("AECORE_AT_ONCE", int(asked) if asked.isdecimal() else asked, 1)
+    from aecore.engine import cluster
+
     cores = cpu_count()
     free = psutil.virtual_memory().available
     small = cores < 2 or free < 2 * (KERNEL + cores * WORKER)
-    return 1 if small or os.environ.get("AECORE_SCHEDULER") or devices != {"cpu"} else 2
+    return 1 if small or cluster.address() or devices != {"cpu"} else 2
 
 
 def _execute_all(
