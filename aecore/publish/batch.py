@@ -166,17 +166,22 @@ def _execute_all(
         ahead.stop()
         for worker in workers:
             worker.join(STOPPING)
-        # Nobody asks the interrupted cell for its error, and asyncio would report that.
-        logging.getLogger("asyncio").disabled = True
-        safe = ", ".join(name for name, outcome in found.items() if not outcome.problem) or "none"
-        stopped = " and ".join(own.name for own in told.at_work)
-        told.say(
-            f"stopped in {stopped}. Finished notebooks, in {out}: {safe}. Trained models are "
-            "stored: the same command goes on from there"
-        )
+        _tell_stopped(told, out, found)
         raise
     if wrong:
         raise wrong[0]
+
+
+def _tell_stopped(told: Progress, out: Path, found: dict[str, Outcome]) -> None:
+    """Say in which notebooks the batch was stopped, and what is safe."""
+    # Nobody asks the interrupted cell for its error, and asyncio would report that.
+    logging.getLogger("asyncio").disabled = True
+    safe = ", ".join(name for name, outcome in found.items() if not outcome.problem) or "none"
+    stopped = " and ".join(own.name for own in told.at_work)
+    told.say(
+        f"stopped in {stopped}. Finished notebooks, in {out}: {safe}. Trained models are stored: "
+        "the same command goes on from there"
+    )
 
 
 def folder(root: Path, profile: str, dataset: str | None = None) -> Path:
