@@ -163,6 +163,7 @@ def _execute_all(
         for worker in workers:
             worker.join()
     except KeyboardInterrupt:
+        logging.disable()  # that kernels die is meant, and nobody asks a stopped cell for its error
         ahead.stop()
         for worker in workers:
             worker.join(STOPPING)
@@ -174,8 +175,6 @@ def _execute_all(
 
 def _tell_stopped(told: Progress, out: Path, found: dict[str, Outcome]) -> None:
     """Say in which notebooks the batch was stopped, and what is safe."""
-    # Nobody asks the interrupted cell for its error, and asyncio would report that.
-    logging.getLogger("asyncio").disabled = True
     safe = ", ".join(name for name, outcome in found.items() if not outcome.problem) or "none"
     stopped = " and ".join(own.name for own in told.at_work)
     told.say(
