@@ -15,6 +15,7 @@ from aecore.spec import Spec
 
 PADDING = (1, 1, 0)  # of the three convolutions
 SMALL = 9  # pixels a side: below, the third leaves nothing unless it is padded too
+NEIGHBORS = 0.005  # of the others of a batch, which are neighbors: 50 of 10,000
 HEAD = 128  # hidden units of a classifier's head
 
 Shape = tuple[int, ...]  # channels, height, width of an image; of codes their dimension
@@ -45,13 +46,40 @@ def rate_distortion(output: tuple[Tensor, Tensor], images: Tensor) -> Tensor:
     return torch.stack([F.mse_loss(reconstruction, images), bits.mean()])
 
 
+def neighbors(output: tuple[Tensor, Tensor], images: Tensor) -> Tensor:
+    """Mean squared error, and how much an image's neighbors surprise its code (2,).
+
+    `output` is the reconstruction and codes z (N, d); neighbors of an image are the nearest
+    `NEIGHBORS` of all `images` (N, …) by pixels. Their surprise is the mean of -log q, of t-SNE's
+    q(j | i) ∝ 1 / (1 + |zᵢ - zⱼ|²) (van der Maaten & Hinton 2008, Eq. 4, for each image its own
+    sum: InfoNC-t-SNE of Damrich et al. 2023, with all others of a batch as noise).
+    """
+    reconstruction, z = output
+    count = len(images) - 1
+    if not count:  # an image alone has no neighbors
+        return torch.stack([F.mse_loss(reconstruction, images), 0 * z.sum()])
+    itself = torch.eye(len(images), dtype=torch.bool, device=images.device)
+    apart = _squared_distances(images.detach().flatten(1)).masked_fill(itself, math.inf)
+    near = apart.topk(math.ceil(NEIGHBORS * count), largest=False).indices  # (N, k)
+    q = -torch.log1p(_squared_distances(z)).masked_fill(itself, math.inf)
+    surprise = torch.logsumexp(q, 1) - q.gather(1, near).mean(1)
+    return torch.stack([F.mse_loss(reconstruction, images), surprise.mean()])
+
+
+def _squared_distances(points: Tensor) -> Tensor:
+    """All |xᵢ - xⱼ|² (N, N) of points (N, d)."""
+    lengths = points.square().sum(1)
+    return (lengths[:, None] + lengths - 2 * points @ points.T).clamp_min(0)
+
+
 def root_mse(output: Tensor, target: Tensor) -> Tensor:
     """The root of the mean squared error over a batch: (), of images (N, …)."""
     return F.mse_loss(output, target).sqrt()
 
 
 LOSSES = {"mse": F.mse_loss, "root_mse": root_mse, "l1": F.l1_loss, "elbo": elbo,
-          "rate_distortion": rate_distortion, "cross_entropy": F.cross_entropy}  # fmt: skip
+          "rate_distortion": rate_distortion, "neighbors": neighbors,
+          "cross_entropy": F.cross_entropy}  # fmt: skip
 ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
                "linear": keep}  # fmt: skip
 
@@ -250,6 +278,26 @@ class DenseAutoencoder(Network):
         return (y + 1) / 2 if self.spec.centered else y
 
 
+class NeighborAutoencoder(DenseAutoencoder):
+    """The dense autoencoder that pays `neighbor_weight` for neighbors that its codes don't keep.
+
+    It draws as well as it can while images that are near each other stay so (parametric t-SNE: van
+    der Maaten 2009), batch by batch: a batch has to be large enough for neighbors to be in it.
+    """
+
+    def forward(
+        self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Reconstructions of `x` and its codes (N, d)."""
+        z = self.encode(x, drop)
+        return self.decode(z, drop), z
+
+    def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
+        """Mean squared error and weighted surprise at the neighbors (2,)."""
+        error, surprise = super().loss(output, target)
+        return torch.stack([error, self.spec.neighbor_weight * surprise])
+
+
 class Transposed(nn.Module):
     """A linear layer, (N, m) to (N, n), whose weights are those of one from n to m, transposed."""
 
@@ -361,6 +409,8 @@ FAMILIES = {
                    ("rate_weight", "code_step"), live=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
     "classifier": Family(Classifier, "classifier", ("cross_entropy",), ("frozen",)),
+    "neighbors": Family(NeighborAutoencoder, "neighbor-keeping autoencoder", ("neighbors",),
+                        (*DENSE, "neighbor_weight")),
 }
 # fmt: on
 

@@ -26,7 +26,8 @@ OPTIMIZERS = {
     ),  # as in TensorFlow and Hinton's lecture
     "sgd": (torch.optim.SGD, {"foreach": True}),
 }
-SECOND = {"elbo": "kl", "rate_distortion": "rate"}  # term of a loss that has two
+# The second term of a loss that has two.
+SECOND = {"elbo": "kl", "rate_distortion": "rate", "neighbors": "surprise"}
 
 Arrays = dict[str, np.ndarray]
 

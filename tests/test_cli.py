@@ -152,7 +152,7 @@ def test_data_says_which_classes_there_are_and_what_was_done(capsys, tmp_path):
         "pixels: 0 … 255",
         "3 classes (training + test): a (3 + 3), b (3 + 3), c (3 + 3)",
         "done: 0 and 1 became 0 and 255",
-        "networks for them: conv, dense, vae, beta_vae, rate, residual, classifier",
+        "networks for them: conv, dense, vae, beta_vae, rate, residual, classifier, neighbors",
     ):
         assert line in said.splitlines()
 

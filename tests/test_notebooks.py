@@ -49,6 +49,12 @@ def test_papermill_runs_a_notebook_as_its_users_type_it(tmp_path, tiny):
     assert notebook.read_bytes() == before
 
 
+@pytest.fixture
+def one_worker(monkeypatch):
+    """A single process for a page's few images: starting a second one takes longer than they do."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+
+
 def own_images(path, labels=None, counts=(60, 30), of_test=None, channels=3):
     """Small pictures that are not square, of the classes in `labels`, and for testing `of_test`."""
     random = np.random.default_rng(0)
@@ -74,7 +80,7 @@ def read(page) -> str:
     "the data set is a file called <script>…",
     "its name is text on every page, and no page has the path of a file or the name of a machine",
 )
-def test_every_notebook_takes_images_of_ones_own_without_labels(tmp_path):
+def test_every_notebook_takes_images_of_ones_own_without_labels(tmp_path, one_worker):
     """Colored, not square, and so few that PCA has not its usual 64 components."""
     place = tmp_path / "Bilder größer & kleiner"
     place.mkdir()
@@ -101,7 +107,7 @@ def test_every_notebook_takes_images_of_ones_own_without_labels(tmp_path):
     assert not (pages / "notebooks" / "programs.html").exists()
 
 
-def test_notebooks_that_compare_classes_take_a_test_set_that_lacks_one(tmp_path):
+def test_notebooks_that_compare_classes_take_a_test_set_that_lacks_one(tmp_path, one_worker):
     dataset = own_images(tmp_path / "own.npz", [2, 5, 7], of_test=[2, 7])
     outcomes = batch.run(
         sorted(NEED_CLASSES), "smoke", dataset=dataset, root=ROOT, out=tmp_path, progress=False

@@ -169,7 +169,36 @@ def test_the_elbo_is_its_closed_form():
     np.testing.assert_allclose(ratio.sum(2).mean(), kl, rtol=0.01)
 
 
+def test_surprise_at_neighbors_is_that_of_the_formula():
+    random = np.random.default_rng(5)
+    images, output = random.random((2, 401, 1, 4, 4))
+    codes = 2 * random.normal(size=(401, 2))
+    tensors = [torch.from_numpy(values) for values in (output, codes, images)]
+    error, surprise = models.neighbors((tensors[0], tensors[1]), tensors[2])
+    theirs = []
+    for n in range(401):
+        others = np.delete(np.arange(401), n)
+        by_pixels = ((images[others] - images[n]) ** 2).sum((1, 2, 3))
+        q = 1 / (1 + ((codes[others] - codes[n]) ** 2).sum(1))
+        two = by_pixels.argsort()[:2]  # 0.5 % of the 400 others
+        theirs.append(-np.log(q[two] / q.sum()).mean())
+    np.testing.assert_allclose(surprise, np.mean(theirs))
+    np.testing.assert_allclose(error, ((images - output) ** 2).mean())
+
+
+def test_an_image_alone_has_no_neighbors_and_many_in_one_place_have():
+    codes = torch.zeros(3, 2, requires_grad=True)
+    images = torch.rand(3, 1, 4, 4)
+    _, alone = models.neighbors((images[:1], codes[:1]), images[:1])
+    assert alone == 0
+    _, surprise = models.neighbors((images, codes), images)
+    assert surprise.item() == pytest.approx(np.log(2))
+    surprise.backward()
+    assert codes.grad.isfinite().all()
+
+
 FAMILIES = {
+    "neighbors": {"architecture": "neighbors", "loss": "neighbors", "widths": (20,)},
     "dense": {"architecture": "dense", "widths": (20, 8), "activation": "sigmoid"},
     "vae": {"architecture": "vae", "loss": "elbo"},
     "rate": {"architecture": "rate", "loss": "rate_distortion"},
@@ -189,6 +218,7 @@ def test_every_family_learns_and_goes_on_after_a_restore(tiny, family):
     assert losses[-1] < losses[0]
     assert ("train_kl" in whole.history[0]) == (family == "vae")
     assert ("train_rate" in whole.history[0]) == (family == "rate")
+    assert ("train_surprise" in whole.history[0]) == (family == "neighbors")
     with reproducible():
         first, second = Training(spec, load(tiny)), Training(spec, load(tiny))
         first.epoch()

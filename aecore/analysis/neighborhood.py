@@ -36,35 +36,38 @@ def keeping(
     images: int | None,
     ks: Sequence[int],
     tsne_images: int | None = None,
+    tested: bool = False,
     **where: Unpack[Where],
 ) -> pd.DataFrame:
     """How much of the neighborhood of the first training images each way of coding keeps.
 
-    `ways` maps a name to runs, "PCA" (fitted to these images) or "t-SNE" (of the first
-    `tsne_images`). A row for each way, seed, metric and k, with columns `model`, `seed`, `metric`,
-    `images`, `k`, `score`, `by_label` (the score of each class), `before` and `after` (mean label
-    agreement), `difference` (sum over the images of its absolute change), `trustworthiness` and
-    `continuity` (both of the L2 ranks of the first 1000; NaN where not defined), and seconds of
-    all cores: `search_before` and `search_after`. Of a run that diverged all measures are NaN.
+    If `tested`, of the first test images. `ways` maps a name to runs, "PCA" (fitted to these
+    images) or "t-SNE" (of the first `tsne_images`). A row for each way, seed, metric and k, with
+    columns `model`, `seed`, `metric`, `images`, `k`, `score`, `by_label` (the score of each class),
+    `before` and `after` (mean label agreement), `difference` (sum over the images of its absolute
+    change), `trustworthiness` and `continuity` (both of the L2 ranks of the first 1000; NaN where
+    not defined), and seconds of all cores: `search_before` and `search_after`. Of a run that
+    diverged all measures are NaN.
     Raises `InvalidValue` for a k of more than 200 or than there are other images.
     """
     data, lists, asked, of = load(dataset), {}, [], []
     store = where["store"] = where.get("store") or Store()
     for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in METRICS):
-        count = len(data.train_images[:images][: tsne_images if way == "t-SNE" else None])
+        count = len(_shown(dataset, images, tested)[0][: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
         seed = way.spec.seed if isinstance(way, Run) else 0
         of.append({"model": name, "seed": seed, "metric": metric, "images": count})
         question = {"table": "neighbors", "version": KEEPING, "data": data.digest, "images": count}
-        question |= {"of": _of(way), "metric": metric, "ks": list(ks)}
+        question |= {"of": _of(way), "metric": metric, "ks": list(ks), **_part(tested)}
         arguments: tuple = (way,)
         if not _diverged(way) and store.read("table", digest(question)) is None:
             if (count, metric) not in lists:
-                lists[count, metric] = originals(dataset, count, metric, store)
+                lists[count, metric] = originals(dataset, count, metric, store, tested)
             before, seconds = lists[count, metric]
-            points = embedding(dataset, count, **where) if way == "t-SNE" else way
+            points = embedding(dataset, count, tested, **where) if way == "t-SNE" else way
             arguments = (points, dataset, count, metric, list(ks), before[:, : max(ks)], seconds)
+            arguments += (tested,)
         asked.append(Asked(question, arguments, count))
     found = answers(asked, _kept, "comparing neighbors", **where)
     unknown = {"rows": [{"k": k} for k in ks]}
@@ -102,7 +105,9 @@ def cost(kept: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return seconds
 
 
-def originals(dataset: str, images: int, metric: str, store: Store) -> tuple[np.ndarray, float]:
+def originals(
+    dataset: str, images: int, metric: str, store: Store, tested: bool = False
+) -> tuple[np.ndarray, float]:
     """Lists (N, 200) of the nearest by pixels among the first so many images, and seconds.
 
     Row numbers; fewer than 200 where there are fewer others. The seconds are those of one core,
@@ -110,21 +115,25 @@ def originals(dataset: str, images: int, metric: str, store: Store) -> tuple[np.
     """
     data = load(dataset)
     question = {"neighbors": NEIGHBORS, "data": data.digest, "images": images, "metric": metric}
-    question["listed"] = LISTED
+    question |= {"listed": LISTED, **_part(tested)}
     key = digest(question)
     if (entry := store.read("neighborhood", key)) is not None:
         return entry.arrays["neighbors"], entry.document["seconds"]
     store.check_writable()
-    found, seconds = nearest_of_all(data.train_images[:images], min(LISTED, images - 1), metric)
+    shown, _ = _shown(dataset, images, tested)
+    found, seconds = nearest_of_all(shown, min(LISTED, images - 1), metric)
     document = {"question": question, "seconds": round(seconds, 3)}
     store.write("neighborhood", key, document, {"neighbors": found})
     return found, document["seconds"]
 
 
-def embedding(dataset: str, images: int, **where: Unpack[Where]) -> np.ndarray:
-    """The t-SNE (N, 2) of the pixels of the first `images` training images, to three decimals."""
+def embedding(
+    dataset: str, images: int, tested: bool = False, **where: Unpack[Where]
+) -> np.ndarray:
+    """The t-SNE (N, 2) of the pixels of the first training or test images, to three decimals."""
     question = {"table": "t-SNE", "version": KEEPING, "data": load(dataset).digest}
-    asked = [Asked({**question, "images": images}, (dataset, images), images)]
+    question |= {"images": images, **_part(tested)}
+    asked = [Asked(question, (dataset, images, tested), images)]
     return np.array(answers(asked, _embedded, f"t-SNE of {images} images", **where)[0])
 
 
@@ -223,8 +232,21 @@ def _diverged(way: Way | None) -> bool:
     return isinstance(way, Run) and way.diverged
 
 
-def _embedded(dataset: str, images: int) -> np.ndarray:
-    return tsne(_pixels(load(dataset).train_images[:images])).round(3)
+def _shown(dataset: str, images: int | None, tested: bool) -> tuple[Tensor, Tensor]:
+    """The first training or test images and their labels."""
+    data = load(dataset)
+    if tested:
+        return data.test_images[:images], data.test_labels[:images]
+    return data.train_images[:images], data.train_labels[:images]
+
+
+def _part(tested: bool) -> dict[str, str]:
+    """What a question says of the images: nothing, of training images."""
+    return {"part": "test"} if tested else {}
+
+
+def _embedded(dataset: str, images: int, tested: bool) -> np.ndarray:
+    return tsne(_pixels(_shown(dataset, images, tested)[0])).round(3)
 
 
 def _picked(
@@ -242,9 +264,11 @@ def _kept(
     ks: Sequence[int],
     before: np.ndarray,
     search_before: float,
+    tested: bool,
 ) -> dict[str, Any]:
     data = load(dataset)
-    shown, labels = data.train_images[:images], data.train_labels[:images].numpy()
+    shown, labels = _shown(dataset, images, tested)
+    labels = labels.numpy()
     points = points_of(way, shown)
     started = time.perf_counter()
     after = nearest(points, max(ks), metric=metric)
