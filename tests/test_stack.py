@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aecore import models, runs
+from aecore import corruption, models, randomness, runs
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
 from aecore.engine import jobs, stack
@@ -19,7 +19,7 @@ from aecore.fast.dropout import Dropout
 from aecore.spec import OPTIMIZERS as NAMES
 from aecore.spec import Spec
 from aecore.store.entries import Store
-from aecore.training import Training, optimizer
+from aecore.training import OPTIMIZERS, Training, optimizer
 
 
 def alone(specs, data):
@@ -277,3 +277,42 @@ def test_a_step_needs_nothing_of_the_host(tiny, monkeypatch, name, architecture)
     each, moved = counted.operations / 2, counted.bytes / 2e9
     print(f"{architecture}, {name}: {each:.0f} operations and {moved:.1f} GB a step")
     assert each <= 300 and moved <= 13
+
+
+FAMILIES = [
+    {"architecture": name, "loss": family.losses[0]}
+    | ({"widths": (20,)} if "widths" in family.fields else {})
+    for name, family in models.FAMILIES.items()
+]
+KINDS = [
+    corruption.GaussianNoise(0.3),
+    corruption.Speckle(0.3),
+    corruption.SaltAndPepper(0.3),
+    corruption.Masking(0.3),
+    corruption.Occlusion(0.3),
+    corruption.Blur(1.0),
+    corruption.Chain((corruption.Masking(0.3), corruption.Blur(1.0))),
+    corruption.OneOf((corruption.Masking(0.3), corruption.Blur(1.0))),
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [*FAMILIES, *({"optimizer": name} for name in NAMES), *({"corruption": c} for c in KINDS)],
+    ids=lambda changes: str(next(iter(changes.values()))),
+)
+def test_a_step_of_one_network_waits_for_no_value(tiny, monkeypatch, changes):
+    """Of every architecture, optimizer and corruption; all tensors are on its device."""
+    for name in ("adam", "adamw"):  # its one kernel for all is not there for the device "meta"
+        kind, _ = OPTIMIZERS[name]
+        monkeypatch.setitem(OPTIMIZERS, name, (kind, {"foreach": True}))
+    monkeypatch.setattr(randomness, "Generator", lambda device: torch.Generator())
+    one = Training(Spec(dataset=tiny, dropout=0.1, **changes), load(tiny), "meta")
+    rows = torch.zeros(64, dtype=torch.int64, device="meta")
+    update_it = one.optimizer.step
+    with Counted() as counted, monkeypatch.context() as patch:
+        patch.setattr(one.optimizer, "step", lambda: None)
+        one.model.train()
+        one.step(0, rows)
+    assert counted.devices == {"meta"}
+    update_it()  # its counts of steps are the host's, and stay there
