@@ -1,8 +1,10 @@
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 from aecore.analysis import errors as measures
@@ -96,6 +98,20 @@ def test_a_diverged_run_has_no_error_and_shifts_no_other(tiny, store, monkeypatc
         assert list(np.isnan(errors["mse"])) == [False, False, True, True, False, False]
         monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert loss_curves(runs)["train_loss"].dtype == float
+
+
+def test_what_is_redrawn_needs_no_weights_once_it_was_made(tiny, store):
+    base = Spec(dataset=tiny, epochs=1, batch_size=50, optimizer="sgd")
+    runs = fit([base, base.replace(learning_rate=1e20)], store=store)
+    rows = [3, 0, 41]
+    first, none = measures.redrawn(runs, rows, store=store)
+    output = runs[0].reconstruct(load(tiny).test_images[rows])
+    np.testing.assert_allclose(first, output, atol=0.5 / 255 + 1e-6)
+    assert none.shape == first.shape
+    assert none.isnan().all()
+    bare = [dataclasses.replace(run, weights={}) for run in runs]
+    again, _ = measures.redrawn(bare, rows, store=store)
+    assert torch.equal(again, first)
 
 
 def test_crossings_by_hand():

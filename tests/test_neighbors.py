@@ -233,6 +233,26 @@ def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     assert keeping(ways, tiny, 200, ks, tsne_images=60, store=store).equals(table)
 
 
+def test_what_is_kept_of_test_images_is_apart_from_that_of_training_images(tiny, store, run):
+    """As if these were the training images of another data set; t-SNE is fitted to them."""
+    data, ways = load(tiny), {"dense": [run], "t-SNE": ["t-SNE"]}
+    trained = keeping(ways, tiny, 60, [5], 60, store=store)
+    tested = keeping(ways, tiny, 60, [5], 60, tested=True, store=store)
+    pixels = data.test_images.flatten(1).double().numpy()
+    with reproducible():
+        codes = run.encode(data.test_images).double().numpy()
+    (found,) = neighborhood.codes_of([run], 60, tested=True, store=store)
+    np.testing.assert_allclose(found, codes, atol=6e-4)
+    placed = neighborhood.embedding(tiny, 60, tested=True, store=store)
+    before = brute(pixels, 5, "L2")
+    for name, points in {"dense": codes, "t-SNE": placed}.items():
+        row = tested[(tested["model"] == name) & (tested["metric"] == "L2")].iloc[0]
+        after = order_by_distance(points, "L2")[:, :5]
+        shares = [len(set(b) & set(a)) / 5 for b, a in zip(before, after, strict=True)]
+        assert row["score"] == pytest.approx(np.mean(shares), abs=0.01)  # up to ties
+    assert not tested["score"].equals(trained["score"])
+
+
 def test_k_beyond_the_images_are_refused_before_anything_is_searched(tiny, store, run):
     with pytest.raises(InvalidValue, match=r"k=60 is not allowed: .* at most 59"):
         keeping({"dense": [run], "t-SNE": ["t-SNE"]}, tiny, 200, [5, 60], 60, store=store)

@@ -76,6 +76,25 @@ def mean_squared_error(run: Run, images: Tensor, tested: Corruption | None = Non
     return total / images.numel()
 
 
+def redrawn(runs: Sequence[Run], rows: Sequence[int], **where: Unpack[Where]) -> list[Tensor]:
+    """What every run leaves of the test images of these rows: (N, C, H, W) in [0, 1], to a byte.
+
+    All NaN for a run that diverged. Once made they can be shown without the runs' weights.
+    """
+    rows, drawn = [int(row) for row in rows], []
+    found = of_runs("redrawn", EVALUATION, _redrawn, runs, "drawing", **where, rows=rows)
+    for run, pixels in zip(runs, found, strict=True):
+        shape = (len(rows), *run.image_shape)
+        missing = torch.full(shape, math.nan)
+        drawn.append(missing if pixels is None else torch.tensor(pixels).view(shape) / 255)
+    return drawn
+
+
+def _redrawn(run: Run, rows: Sequence[int]) -> list[int]:
+    output = run.reconstruct(load(run.spec.dataset).test_images[rows])
+    return (255 * output.clamp(0, 1)).round().byte().flatten().tolist()
+
+
 def loss_curves(runs: Sequence[Run]) -> pd.DataFrame:
     """The history of every run, a row an epoch.
 

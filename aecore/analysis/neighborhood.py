@@ -15,7 +15,7 @@ from aecore.analysis.neighbors import METRICS, agreement, nearest, preserved, sc
 from aecore.analysis.pairs import nearest_of_all
 from aecore.analysis.projections import tsne
 from aecore.data import as_floats, load
-from aecore.engine.measured import Asked, Where, answers, frame
+from aecore.engine.measured import Asked, Where, answers, frame, of_runs
 from aecore.runs import Run
 from aecore.store.entries import Store, digest
 
@@ -176,6 +176,24 @@ def points_of(way: Way, images: Tensor) -> np.ndarray:
     checks.choice("way", way, ("PCA",))
     pixels = _pixels(images)
     return principal_components(pixels, 2).transform(pixels).astype(np.float64)
+
+
+def codes_of(
+    runs: Sequence[Run], images: int, tested: bool = False, **where: Unpack[Where]
+) -> list[np.ndarray]:
+    """Every run's codes (N, d) of the first training or test images, to three decimals.
+
+    All NaN for a run that diverged. Once made they can be shown without the runs' weights.
+    """
+    how = {**where, "images": images, "tested": tested}
+    found = of_runs("codes", KEEPING, _codes, runs, "coding images", **how)
+    nothing = (np.full((images, run.spec.latent_dim), np.nan) for run in runs)
+    pairs = zip(found, nothing, strict=True)
+    return [other if codes is None else np.array(codes) for codes, other in pairs]
+
+
+def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
+    return run.encode(_shown(run.spec.dataset, images, tested)[0]).numpy().astype(float).round(3)
 
 
 def spread_of_codes(run: Run, images: int = 1000) -> float:
