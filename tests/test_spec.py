@@ -146,6 +146,7 @@ def test_defaults_are_part_of_every_key():
         "rate_weight": 1e-4,
         "code_step": 0.2,
         "frozen": None,
+        "neighbor_weight": 0.1,
         "loss": "mse",
         "optimizer": "adam",
         "learning_rate": 1e-3,
