@@ -63,7 +63,7 @@ class Spec:
     rate_weight: float = field(1e-4, real, 0)  # mean squared error that a bit of the code must save
     code_step: float = field(0.2, real, above=0)  # codes are rounded to multiples of it
     frozen: Self | None = None  # classifier: only its head is trained, on the codes of this run
-    neighbor_weight: float = field(0.1, real, 0)  # of what neighbors that are not kept cost
+    neighbor_weight: float = field(0.1, real, 0)  # of what neighbors that the code loses cost
     # How it is trained.
     loss: str = field("mse", text)
     optimizer: str = field("adam", choice, OPTIMIZERS)
