@@ -22,7 +22,7 @@ from aecore.store.sources import DataError
 
 ROOT = Path(__file__).parent.parent
 NEED_CLASSES = {"surface", "morphing", "variational", "projections", "neighbors", "transfer"}
-NEED_CLASSES |= {"strangers"}
+NEED_CLASSES |= {"lowest", "strangers"}
 
 
 def test_papermill_runs_a_notebook_as_its_users_type_it(tmp_path, tiny):
