@@ -49,21 +49,21 @@ def rate_distortion(output: tuple[Tensor, Tensor], images: Tensor) -> Tensor:
 def neighbors(output: tuple[Tensor, Tensor], images: Tensor) -> Tensor:
     """Mean squared error, and how much an image's neighbors surprise its code (2,).
 
-    `output` is the reconstruction and codes z (N, d); neighbors of an image are the nearest
-    `NEIGHBORS` of all `images` (N, …) by pixels. Their surprise is the mean of -log q, of t-SNE's
-    q(j | i) ∝ 1 / (1 + |zᵢ - zⱼ|²) (van der Maaten & Hinton 2008, Eq. 4, for each image its own
-    sum: InfoNC-t-SNE of Damrich et al. 2023, with all others of a batch as noise).
+    `output` is the reconstruction and codes z (N, d); an image's neighbors are the nearest of the
+    other `images` (N, …) by pixels, a share `NEIGHBORS`. Their surprise is the mean of -log q, with
+    t-SNE's q(j | i) ∝ 1 / (1 + |zᵢ - zⱼ|²) (van der Maaten & Hinton 2008, Eq. 4, for each image its
+    own sum: InfoNC-t-SNE of Damrich et al. 2023, with all others of a batch as noise).
     """
     reconstruction, z = output
-    count = len(images) - 1
+    error, count = F.mse_loss(reconstruction, images), len(images) - 1
     if not count:  # an image alone has no neighbors
-        return torch.stack([F.mse_loss(reconstruction, images), 0 * z.sum()])
+        return torch.stack([error, 0 * z.sum()])
     itself = torch.eye(len(images), dtype=torch.bool, device=images.device)
-    apart = _squared_distances(images.detach().flatten(1)).masked_fill(itself, math.inf)
+    apart = _squared_distances(images.flatten(1)).masked_fill(itself, math.inf)
     near = apart.topk(math.ceil(NEIGHBORS * count), largest=False).indices  # (N, k)
-    q = -torch.log1p(_squared_distances(z)).masked_fill(itself, math.inf)
-    surprise = torch.logsumexp(q, 1) - q.gather(1, near).mean(1)
-    return torch.stack([F.mse_loss(reconstruction, images), surprise.mean()])
+    log_q = -torch.log1p(_squared_distances(z)).masked_fill(itself, math.inf)
+    surprise = torch.logsumexp(log_q, 1) - log_q.gather(1, near).mean(1)
+    return torch.stack([error, surprise.mean()])
 
 
 def _squared_distances(points: Tensor) -> Tensor:
