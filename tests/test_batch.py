@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -247,6 +248,21 @@ def test_ctrl_c_stops_the_kernel_and_keeps_what_is_done(tmp_path, waiting):
     assert [path.name for path in out.iterdir()] == ["first.ipynb"]
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
+
+
+def test_kernels_end_side_by_side():
+    """One that takes its time keeps no other from hearing that it is to stop."""
+    meeting = threading.Barrier(2)
+
+    class Slow:
+        async def shutdown_kernel(self, now):
+            meeting.wait(timeout=10)
+
+    ahead = batch.kernels.Kernels([])
+    ahead.used += [Slow(), Slow()]
+    ahead.stop()
+    ahead.background.shutdown()
+    assert not meeting.broken
 
 
 @pytest.mark.fault("Ctrl-C twice while notebooks run", "the same, at the latest when killed")

@@ -56,7 +56,7 @@ class Kernels:
     def __init__(self, names: Sequence[str]) -> None:
         self.coming, self.started, self.used = deque(names), deque(), []
         self.stopped = False
-        self.background = ThreadPoolExecutor(1)  # where kernels end: that takes them a second
+        self.background = ThreadPoolExecutor()  # where kernels end, none after another: in seconds
 
     def __enter__(self) -> Kernels:
         self._start()
