@@ -64,6 +64,7 @@ class Training:
         self.parameters = list(self.model.parameters())
         self.optimizer = optimizer(spec, self.model)
         self.history: list[dict[str, Any]] = []
+        self.diverged = False  # whether a loss of the last epoch, or a weight after it, is infinite
         self.best: dict[str, Tensor] | None = None
 
     def share(self, other: "Training") -> None:
@@ -145,12 +146,22 @@ class Training:
         epoch = len(self.history) if epoch is None else epoch
         return randomness.generator(self.spec.seed, purpose, epoch, step, self.device)
 
-    def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
-        """Append an epoch's losses to `history`; with patience, keep its weights if the best."""
+    def record(
+        self,
+        train_loss: Tensor,
+        validation_loss: Tensor | None = None,
+        weights: Iterable[Tensor] | None = None,
+    ) -> None:
+        """Append an epoch's losses to `history`; with patience, keep its weights if the best.
+
+        `weights` say whether the network's own are finite, by default these themselves.
+        """
         second = SECOND.get(self.spec.loss, "")
         losses = _losses("train", train_loss, second)
         losses |= _losses("validation", validation_loss, second)
         self.history.append({"epoch": len(self.history) + 1, **losses})
+        weights = self.parameters if weights is None else weights
+        self.diverged = diverged(self.spec, self.history[-1], weights)
         if self.spec.patience is not None and self.best_epoch == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
 
@@ -161,11 +172,6 @@ class Training:
             return True
         patience = self.spec.patience
         return patience is not None and len(self.history) - self.best_epoch >= patience
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a loss of the last epoch, or a weight after it, is not finite."""
-        return bool(self.history) and diverged(self.spec, self.history[-1], self.parameters)
 
     @property
     def best_epoch(self) -> int:

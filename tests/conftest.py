@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command import project_in
 from filelock import FileLock
 
@@ -17,6 +18,8 @@ from aecore.store.entries import Store
 from aecore.store.sources import fetch
 
 os.environ.setdefault("AECORE_AT_ONCE", "1")  # pytest's workers fill the cores
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # its kernels run as Python
 OUTCOMES = pytest.StashKey[dict]()  # of the tests marked as faults, for the book's page of them
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ROOT / "_build" / "faults.json"

@@ -16,7 +16,8 @@ from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
 from aecore.data import as_floats
-from aecore.fast import dropout
+from aecore.fast import dropout, stacked
+from aecore.fast.convolution import Conv2d, ConvTranspose2d
 from aecore.spec import Spec
 from aecore.training import OPTIMIZERS, Training, learning_rate
 
@@ -28,6 +29,7 @@ SHARED = (
 )  # fmt: skip
 # Of the optimizers, as PyTorch has them.
 BETA, BETA2, ALPHA, EPSILON = 0.9, 0.999, 0.9, 1e-8
+WARM = 3  # steps that PyTorch wants to have seen before it records one
 
 
 def shape(spec: Spec) -> tuple | None:
@@ -61,6 +63,8 @@ class Stack(Training):
         self.model = Stacked([training.model for training in self.trainings])
         self.optimizer = StackedOptimizer(self.trainings, list(self.model.parameters()))
         self.dropouts = StackedDropout([t.spec.dropout for t in self.trainings], self.device)
+        own = any(training.spec.corruption for training in self.trainings)
+        self.recorded = None if own or self.device.type != "cuda" else Recorded(super().step)
 
     def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
         """Train the next epoch of every network."""
@@ -87,13 +91,20 @@ class Stack(Training):
         drawn = {place: training.shuffled() for place, training in self._drawing().items()}
         return self.rows.gather(1, torch.stack([drawn[_place(t)] for t in self.trainings]))
 
+    def step(self, step: int, rows: Tensor) -> Tensor:
+        """One step of every network, for images of `rows` (M, n): their losses (M,)."""
+        if self.recorded is None or rows.shape[1] != self.spec.batch_size:
+            return super().step(step, rows)
+        return self.recorded(step, rows)
+
     def _drawing(self) -> dict[tuple[int, int], Training]:
         """One training for each seed and age: all others of these draw the same numbers."""
         return {_place(training): training for training in self.trainings}
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Images (M, n, C, H, W) of rows (M, n)."""
-        return as_floats(images[rows.flatten()]).unflatten(0, rows.shape)
+        """Images (M, n, C, H, W) of rows (M, n), in memory side by side as the networks'."""
+        beside = as_floats(images[rows.T.flatten()])
+        return beside.unflatten(0, rows.T.shape).transpose(0, 1)
 
     def corrupt(self, clean: Tensor, source: list[Generator]) -> Tensor:
         """Each network's images with its own corruption."""
@@ -104,11 +115,12 @@ class Stack(Training):
 
     def dropout(self, step: int) -> models.Drop:
         """Each network's own dropout, in one pass."""
-        return self.dropouts.at(step) if any(self.dropouts.rates) else models.keep
+        return self.dropouts.begun() if any(self.dropouts.rates) else models.keep
 
     def set_learning_rate(self, step: int, steps: int) -> None:
-        """Give each network the rate of this step of its own epoch."""
-        self.optimizer.rates = self.rates[step]
+        """Give each network the rate of this step of its own epoch, and what it is to drop."""
+        self.optimizer.rates.copy_(self.rates[step])
+        self.dropouts.set(step)
 
     def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
         """A generator for each network; none where nobody would use them."""
@@ -119,9 +131,34 @@ class Stack(Training):
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
         """Give each training its losses (M,)."""
         self.optimizer.record()
-        losses = [loss.cpu() for loss in (train_loss, validation_loss) if loss is not None]
-        for training, *own in zip(self.trainings, *losses, strict=True):
-            training.record(*own)
+        nothing = self.optimizer.weights.mul(0).sum(1)  # NaN where a weight is not finite
+        parts = [each for each in (nothing, train_loss, validation_loss) if each is not None]
+        for training, weights, *own in zip(self.trainings, *(p.cpu() for p in parts), strict=True):
+            training.record(*own, weights=[weights])
+
+
+class Recorded:
+    """A step of a stack as one CUDA graph: launched at once instead of kernel by kernel."""
+
+    def __init__(self, step: Callable[[int, Tensor], Tensor]) -> None:
+        self.step, self.seen, self.graph = step, 0, None
+
+    def __call__(self, step: int, rows: Tensor) -> Tensor:
+        """The losses (M,) of a step for the images of `rows`, until the next call."""
+        if self.seen < WARM:
+            self.seen, now, aside = self.seen + 1, torch.cuda.current_stream(), torch.cuda.Stream()
+            aside.wait_stream(now)
+            with torch.cuda.stream(aside):
+                loss = self.step(step, rows)
+            now.wait_stream(aside)
+            return loss
+        if self.graph is None:
+            self.rows, self.graph = rows.clone(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.loss = self.step(step, self.rows)
+        self.rows.copy_(rows)
+        self.graph.replay()
+        return self.loss
 
 
 class Stacked(nn.Module):
@@ -147,7 +184,7 @@ class Stacked(nn.Module):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss (M,) of each network."""
-        return self.error(output, target, reduction="none").flatten(1).mean(1)
+        return self.error(output, target, reduction="none").sum((1, 2, 3, 4)) / target[0].numel()
 
 
 class StackedOptimizer:
@@ -245,14 +282,18 @@ def update(
     """
 
     def kept(name: str) -> Tensor:
-        return state.setdefault(name, torch.zeros_like(weight))
+        if name not in state:
+            state[name] = (
+                weight.new_zeros(len(weight)) if name == "step" else torch.zeros_like(weight)
+            )
+        return state[name]
 
     if kind != "sgd":
-        age = state.setdefault("step", weight.new_zeros(len(weight))).add_(1).view(rate.shape)
+        age = kept("step").add_(1).view(rate.shape)
     if kind == "adamw":
         weight.mul_(1 - rate * weight_decay)
     else:
-        grad = grad + weight_decay * weight
+        grad = torch.addcmul(grad, weight_decay, weight)
     match kind:
         case "adam" | "adamw":  # Kingma & Ba 2015, Algorithm 1
             mean = kept("exp_avg").lerp_(grad, 1 - BETA)
@@ -274,7 +315,23 @@ def update(
             raise AssertionError(kind)
 
 
-class StackedLinear(nn.Module):
+class StackedLayer(nn.Module):
+    """Layers of M networks as one."""
+
+    @staticmethod
+    def hidden(
+        layers: Sequence["StackedLayer"], x: Tensor, drop: "StackedDropout | None"
+    ) -> Tensor | None:
+        """`layers` one after another, each with ReLU and dropout; None where nothing is faster."""
+        if not stacked.on(x.device):
+            return None
+        for layer in layers:
+            own = layer(x).unflatten(1, (len(layer.weight), -1))
+            x = stacked.after(own, drop and drop.next_mask(), relu=True).flatten(1, 2)
+        return x
+
+
+class StackedLinear(StackedLayer):
     """M linear layers: units (N, M·F_in) to (N, M·F_out)."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
@@ -288,20 +345,24 @@ class StackedLinear(nn.Module):
         return y.transpose(0, 1).flatten(1)
 
 
-class StackedConv(nn.Module):
+class StackedConv(StackedLayer):
     """M convolutions, or M transposed ones: images (N, M·C_in, …) to (N, M·C_out, …)."""
 
     def __init__(self, layers: Sequence[nn.Conv2d | nn.ConvTranspose2d]) -> None:
         super().__init__()
         self.weight, self.bias = _together(layers, "weight"), _together(layers, "bias")
-        first, transposed = layers[0], isinstance(layers[0], nn.ConvTranspose2d)
-        self.convolve = F.conv_transpose2d if transposed else F.conv2d
+        first, self.transposed = layers[0], isinstance(layers[0], nn.ConvTranspose2d)
+        self.sizes = first.sizes if isinstance(first, Conv2d | ConvTranspose2d) else None
+        self.convolve = F.conv_transpose2d if self.transposed else F.conv2d
         self.settings = {"stride": first.stride, "padding": first.padding, "groups": len(layers)}
-        if transposed:
+        if self.transposed:
             self.settings["output_padding"] = first.output_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """One convolution in as many groups as there are networks."""
+        """One convolution in as many groups as there are networks, or one kernel for all."""
+        if self.sizes and stacked.on(x.device):
+            (size, _), padding = self.sizes(x.shape[2:]), self.settings["padding"]
+            return stacked.convolution(x, self.weight, self.bias, padding, size, self.transposed)
         return self.convolve(x, self.weight.flatten(0, 1), self.bias.flatten(), **self.settings)
 
 
@@ -312,7 +373,7 @@ class StackedDropout:
     """`dropout.Dropout` for each network of a stack, with its own rate and keys."""
 
     def __init__(self, rates: Sequence[float], device: torch.device | str) -> None:
-        self.rates = list(rates)
+        self.rates, self.now = list(rates), None
         least = [dropout.least(rate) for rate in rates]
         self.least = torch.tensor(least, dtype=torch.int32, device=device)
         self.scale = torch.tensor([1 / (1 - rate) for rate in rates], device=device)
@@ -324,32 +385,44 @@ class StackedDropout:
         """
         columns = [tuple(of_network) for of_network in keys]
         distinct = list(dict.fromkeys(columns))
+        if self.now is None:  # a recorded step reads these two where they are
+            which = [distinct.index(own) for own in columns]
+            self.which = torch.tensor(which, device=self.least.device)
+            self.now = self.which.new_empty(2, layers, len(distinct), dtype=torch.int32)
         self.shared = len(distinct) == 1
-        self.which = torch.tensor(
-            [distinct.index(own) for own in columns], device=self.least.device
-        )
         of_layers = [
             [[randomness.key(key, layer) for key in of_step] for layer in range(1, layers + 1)]
             for of_step in zip(*distinct, strict=True)
         ]  # (steps, layers, U)
         whole = torch.tensor(of_layers, dtype=torch.int64)
-        halves = torch.stack([whole & 0xFFFFFFFF, whole >> 32]).to(torch.int32)
-        self.halves = halves.to(self.least.device)  # (2, steps, layers, U)
+        halves = torch.stack([whole & 0xFFFFFFFF, whole >> 32], 1).to(torch.int32)
+        self.halves = halves.to(self.least.device)  # (steps, 2, layers, U)
 
-    def at(self, step: int) -> models.Drop:
-        """The dropout of one step, to be called for its layers in their order."""
-        self.step, self.layer = step, 0
+    def set(self, step: int) -> None:
+        """Take the keys of a step."""
+        self.now.copy_(self.halves[step])
+
+    def begun(self) -> models.Drop:
+        """The dropout of the step that was set, to be called for its layers in their order."""
+        self.layer = 0
         return self
 
+    def next_mask(self) -> stacked.Mask:
+        """What the next layer drops."""
+        self.layer += 1
+        return stacked.Mask(self.now, self.which, self.least, self.scale, self.layer - 1)
+
     def __call__(self, h: Tensor) -> Tensor:
-        own = h.unflatten(1, (len(self.rates), -1))  # (N, M, F) or (N, M, C, H, W)
+        own, mask = h.unflatten(1, (len(self.rates), -1)), self.next_mask()
+        if stacked.on(h.device):
+            return stacked.after(own, mask, relu=False).flatten(1, 2)
         rows = own.detach().movedim(2, -1)  # (N, M, F) or (N, M, H, W, C)
         shape = (len(rows), *rows.shape[2:])
-        low, high = self.halves[:, self.step, self.layer].view(2, -1, *[1] * len(shape))
-        self.layer += 1
+        halves = mask.halves[:, mask.layer]  # (2, U)
+        low, high = (half.view(-1, *[1] * len(shape)) for half in halves)
         found = dropout.hashes(shape, low, high, h.device)  # (U, N, …)
         found = found if self.shared else found[self.which]
-        least, scale = (v.view(-1, *[1] * len(shape)) for v in (self.least, self.scale))
+        least, scale = (v.view(-1, *[1] * len(shape)) for v in (mask.least, mask.scale))
         masks = (found >= least) * scale  # (M, N, …)
         return (own * masks.transpose(0, 1).movedim(-1, 2)).flatten(1, 2)
 

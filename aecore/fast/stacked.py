@@ -1,0 +1,210 @@
+"""Layers of many networks at once on a GPU, by kernels that Triton compiles.
+
+cuDNN takes one network of a stack after another, and most of its time for the gradients of a few
+weights. Here a convolution of all networks is one kernel, and so are ReLU and dropout. Images of
+the networks lie side by side: (N, M, C, H, W) of M networks.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.library import custom_op
+
+TILE = {"BLOCK": 32, "PRECISION": "ieee", "num_stages": 1, "num_warps": 4}
+PROGRAMS = 1024  # that a GPU is given at least, so that all of it works
+Axes = tuple[int, int]
+
+
+def on(device: torch.device) -> bool:
+    """Whether the kernels work there: on NVIDIA's GPUs, and "meta", where nothing is computed."""
+    return device.type == "meta" or (device.type == "cuda" and _kernels() is not None)
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, padding: Axes, size: Axes, transposed: bool
+) -> Tensor:
+    """Convolutions of M networks with kernels of 3 x 3 and stride 2, or their transposes.
+
+    `x` is (N, M·C, H, W) or, transposed, (N, M·D, h, w), `weight` (M, D, C, 3, 3), `bias` (M, D) or
+    (M, C), `size` height and width of the larger images. Returns the other of the two.
+    """
+    beside = x.unflatten(1, (len(weight), -1)).contiguous()
+    return Convolution.apply(beside, weight, bias, padding, size, transposed).flatten(1, 2)
+
+
+class Convolution(torch.autograd.Function):
+    """One layer of all networks, and its gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: Axes, size: Axes, up: bool
+    ) -> Tensor:
+        """Images (N, M, …) of images x."""
+        ctx.settings = padding, size, up
+        ctx.save_for_backward(x, weight)
+        return (spread if up else gathered)(x, weight, bias, padding, size)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of x, weight and bias."""
+        (x, weight), (padding, size, up), grad = ctx.saved_tensors, ctx.settings, grad.contiguous()
+        of_x, none = None, weight.new_zeros(0)
+        if ctx.needs_input_grad[0]:
+            of_x = (gathered if up else spread)(grad, weight, none, padding, size)
+        of_weight = correlated(*((x, grad) if up else (grad, x)), padding)
+        return of_x, of_weight, grad.sum((0, 3, 4)), None, None, None
+
+
+@custom_op("aecore::gathered", mutates_args=())
+def gathered(
+    large: Tensor, weight: Tensor, bias: Tensor, padding: Sequence[int], size: Sequence[int]
+) -> Tensor:
+    """A convolution: images (N, M, D, h, w) of (N, M, C, H, W); `bias` (M, D) may be empty."""
+    small = large.new_empty(_gathered_shape(large, weight, padding))
+    (n, m, c, *_), (d, *of_small) = large.shape, small.shape[2:]
+    kernels, positions = weight.permute(0, 2, 3, 4, 1).contiguous(), n * math.prod(of_small)
+    block = max(128, min(512, 4096 // _power(d)))  # some 32 sums in a thread's registers
+    _kernels().gathered[_blocks(positions, block), m](
+        large, kernels, bias.contiguous(), small, positions, m, c, *size, *of_small, *padding, d,
+        WIDTH=_power(d), BLOCK=block, BIAS=bias.numel() > 0,
+    )  # fmt: skip
+    return small
+
+
+@custom_op("aecore::spread", mutates_args=())
+def spread(
+    small: Tensor, weight: Tensor, bias: Tensor, padding: Sequence[int], size: Sequence[int]
+) -> Tensor:
+    """A transposed convolution: images (N, M, C, H, W) of (N, M, D, h, w); `bias` may be empty."""
+    large = small.new_empty(_spread_shape(small, weight, size))
+    (n, m, d, *of_small), c = small.shape, large.shape[2]
+    kernels = weight.permute(0, 1, 3, 4, 2).contiguous()  # (M, D, 3, 3, C)
+    positions = n * math.prod((length + 1) // 2 for length in size)
+    block = max(128, min(512, 2048 // _power(c)))
+    _kernels().spread[_blocks(positions, block), m](
+        small, kernels, bias.contiguous(), large, positions, m, c, *size, *of_small, *padding, d,
+        WIDTH=_power(c), BLOCK=block, BIAS=bias.numel() > 0,
+    )  # fmt: skip
+    return large
+
+
+@custom_op("aecore::correlated", mutates_args=())
+def correlated(small: Tensor, large: Tensor, padding: Sequence[int]) -> Tensor:
+    """The gradient (M, D, C, 3, 3) of the weights between (N, M, D, h, w) and (N, M, C, H, W)."""
+    (n, m, d, *of_small), (c, *size) = small.shape, large.shape[2:]
+    positions = n * math.prod(of_small)
+    parts = max(1, min(_blocks(PROGRAMS, m), _blocks(positions, 64)))
+    each = 64 * _blocks(positions, 64 * parts)
+    sums = small.new_empty(parts, *_correlated_shape(small, large))
+    _kernels().correlated[parts, m](
+        small, large, sums, positions, each, m, c, *size, *of_small, *padding, d,
+        ROWS=max(16, _power(d)), COLUMNS=max(16, _power(9 * c)), **TILE,
+    )  # fmt: skip
+    return sums.sum(0)
+
+
+class Mask(NamedTuple):
+    """What M networks drop in a layer: halves (2, layers, U) of keys, and (M,) which, from where,
+    and what the others are multiplied by."""
+
+    halves: Tensor
+    which: Tensor
+    least: Tensor
+    scale: Tensor
+    layer: int
+
+
+def after(h: Tensor, mask: Mask | None, relu: bool) -> Tensor:
+    """ReLU, if asked for, and dropout of hidden units h (N, M, C, H, W) or (N, M, F)."""
+    return After.apply(h.contiguous(), mask, relu)
+
+
+class After(torch.autograd.Function):
+    """ReLU and dropout, which is made again for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, mask: Mask | None, relu: bool) -> Tensor:
+        """The units that go on."""
+        ctx.mask = ([], 0) if mask is None else ([*mask[:-1]], mask.layer)
+        y = masked(h, None, *ctx.mask, relu)
+        ctx.save_for_backward(y if relu else None)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of h."""
+        return masked(grad.contiguous(), *ctx.saved_tensors, *ctx.mask, False), None, None
+
+
+@custom_op("aecore::masked", mutates_args=())
+def masked(h: Tensor, y: Tensor | None, mask: Sequence[Tensor], layer: int, relu: bool) -> Tensor:
+    """h (N, M, …), masked: with `relu` 0 where it is below, with `y` 0 where that is not above."""
+    out, (halves, *others) = torch.empty_like(h), mask or [h] * 4
+    n, m, channels, *size = h.shape
+    each, (_, layers, keys) = math.prod(size), halves.shape if mask else (0, 0, 0)
+    _kernels().masked[_blocks(n * channels * each, 1024), m](
+        h, h if y is None else y, out, halves, *others, n * channels * each, m, layer, layers, keys,
+        channels, each, RELU=relu, GIVEN=y is not None, DROP=bool(mask), BLOCK=1024,
+    )  # fmt: skip
+    return out
+
+
+def _gathered_shape(large: Tensor, weight: Tensor, padding: Sequence[int]) -> tuple[int, ...]:
+    axes = zip(large.shape[3:], padding, strict=True)
+    return (*large.shape[:2], weight.shape[1], *((n + 2 * p - 3) // 2 + 1 for n, p in axes))
+
+
+def _spread_shape(small: Tensor, weight: Tensor, size: Sequence[int]) -> tuple[int, ...]:
+    return (*small.shape[:2], weight.shape[2], *size)
+
+
+def _correlated_shape(small: Tensor, large: Tensor) -> tuple[int, ...]:
+    return (small.shape[1], small.shape[2], large.shape[2], 3, 3)
+
+
+# What they return where nothing is computed.
+gathered.register_fake(
+    lambda large, weight, bias, padding, size: large.new_empty(
+        _gathered_shape(large, weight, padding)
+    )
+)
+spread.register_fake(
+    lambda small, weight, bias, padding, size: small.new_empty(_spread_shape(small, weight, size))
+)
+correlated.register_fake(
+    lambda small, large, padding: small.new_empty(_correlated_shape(small, large))
+)
+masked.register_fake(lambda h, y, mask, layer, relu: torch.empty_like(h))
+
+
+def _power(n: int) -> int:
+    """The least power of 2 that is not below n."""
+    return 1 << (n - 1).bit_length()
+
+
+def _blocks(n: int, size: int) -> int:
+    return -(-n // size)
+
+
+class _Kernels(NamedTuple):
+    gathered: Any
+    spread: Any
+    correlated: Any
+    masked: Any
+
+
+@functools.cache
+def _kernels() -> _Kernels | None:
+    """The kernels, compiled at their first call; None where there is no Triton."""
+    try:
+        from aecore.fast import triton_kernels as of
+    except ImportError:
+        return None
+    return _Kernels(of.gathered, of.spread, of.correlated, of.masked)
