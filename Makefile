@@ -17,7 +17,7 @@ OF_GPU := (torch|torchvision|triton|nvidia-[^=]*|cuda-[^=]*)
 
 help:
 	@echo 'make book    install, fetch the data, run the notebooks, make the HTML book'
-	@echo '             PROFILE=smoke|quick|paper|full (now: $(PROFILE))'
+	@echo '             PROFILE=smoke|quick|paper (now: $(PROFILE))'
 	@echo '             DATASET=mnist|fashion_mnist|PATH (now: $(DATASET))'
 	@echo 'make lab     open the notebooks in JupyterLab; options for it: LAB=--no-browser'
 	@echo 'make test    check the code and run the tests'

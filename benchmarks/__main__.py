@@ -22,23 +22,20 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import faiss
 import loky
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
+from torch import Tensor, nn
 
-from aecore.analysis.latent import distance_surface
-from aecore.analysis.pairs import nearest_of_all
-from aecore.analysis.projections import tsne
 from aecore.corruption import GaussianNoise
 from aecore.data import as_floats, load
 from aecore.engine.cluster import Cluster
-from aecore.engine.pool import resolve_device
-from aecore.fast.convolution import accelerate
+from aecore.engine.pool import reproducible, resolve_device
+from aecore.engine.stack import Stack, StackedConv
+from aecore.fast.convolution import Conv2d, ConvTranspose2d, accelerate
 from aecore.models import build
 from aecore.runs import Run, fit
 from aecore.search.samplers import Choice, LogUniform, Uniform
@@ -46,6 +43,7 @@ from aecore.search.trials import Search
 from aecore.spec import Spec
 from aecore.store.entries import Store
 from aecore.store.paths import built, home
+from aecore.training import Training
 from benchmarks import peers
 from benchmarks.peers import repeated
 
@@ -131,8 +129,8 @@ def search(table: Table) -> None:
     ]
     ours, runs = rate(specs)
     per_trial = 2 * 48_000
-    loss = _spread([run.validation_loss for run in runs[:4]])
-    some = specs[:4]
+    some = specs[: 4 if table.device.type == "cpu" else 2]
+    loss = _spread([run.validation_loss for run in runs[: len(some)]])
     for name, outcomes in (
         ("Lightning and Optuna", peers.lightning_and_optuna(some)),
         ("DataLoader loop", [peers.data_loader_loop(spec) for spec in some]),
@@ -140,7 +138,7 @@ def search(table: Table) -> None:
     ):
         theirs = per_trial / statistics.median(seconds for seconds, _ in outcomes)
         note = (
-            f"{name}, 4 of the 12 trials; validation MSE of these {loss}, "
+            f"{name}, {len(some)} of the 12 trials; validation MSE of these {loss}, "
             f"theirs {_spread([loss for _, loss in outcomes])}; {table.share(ours, specs[0])}"
         )
         table.row("search of 12 trials", ours, theirs, "images/s", note)
@@ -181,6 +179,10 @@ def dense(table: Table) -> None:
 
 def neighbors(table: Table) -> None:
     """The 200 nearest of all 60,000 images: against faiss and scikit-learn on some queries."""
+    import faiss
+
+    from aecore.analysis.pairs import nearest_of_all
+
     images = load().train_images
     floats = images.flatten(1).numpy().astype(np.float32)
     nearest_of_all(images[:2000], 5, "L1")
@@ -205,6 +207,9 @@ def neighbors(table: Table) -> None:
 
 def analysis(table: Table) -> None:
     """The surface of 10,000 points, and t-SNE."""
+    from aecore.analysis.latent import distance_surface
+    from aecore.analysis.projections import tsne
+
     model = accelerate(build(Spec(latent_dim=2), (1, 28, 28))).requires_grad_(False)
     axis = torch.linspace(-3, 3, 100)
     points, centers = torch.cartesian_prod(axis, axis), torch.randn(10, 2)
@@ -225,37 +230,91 @@ def analysis(table: Table) -> None:
 
 
 def layers(table: Table) -> None:
-    """Convolutions of many models at once: in groups, the layout of a stack, and as products."""
-    models, batch, device = (4 if table.device.type == "cpu" else 64), 256, table.device
-    for inputs, outputs, side in ((1, 8, 28), (8, 16, 14), (16, 32, 7)):
-        x = torch.rand(batch, models * inputs, side, side, device=device)
-        weight = torch.rand(models * outputs, inputs, 3, 3, device=device)
-        wide = x.contiguous(memory_format=torch.channels_last)
-        kernels = weight.view(models, outputs, -1)  # (M, C_out, 9 C_in)
-
-        def groups(x: Tensor, weight: Tensor = weight) -> Tensor:
-            return F.conv2d(x, weight, stride=2, padding=1, groups=models)
-
-        def products(x: Tensor, kernels: Tensor = kernels) -> Tensor:
-            patches = F.unfold(x, 3, stride=2, padding=1)  # (N, M 9 C_in, L)
-            return kernels @ patches.unflatten(1, (models, -1))  # (N, M, C_out, L)
-
-        def seconds(way: Callable[[Tensor], Tensor], x: Tensor) -> float:
-            return statistics.median(repeated(lambda: way(x).flatten()[-1].item(), 9))
-
-        ours = seconds(groups, x)
-        for name, theirs in (
-            ("in groups, channels last", seconds(groups, wide)),
-            ("unfolded, products of matrices", seconds(products, x)),
-        ):
-            row = f"{models} convolutions, {inputs} to {outputs} channels at {side} x {side}"
-            table.row(row, 1e3 * ours, 1e3 * theirs, "ms", name, trainer=True)
-
-
-def reports(table: Table) -> None:
-    """The whole search of report A, and all of the paper profile with nothing stored."""
+    """Convolutions of many networks at once, forward and back: a stack's, and two other ways."""
     if table.device.type == "cpu":
-        print("the whole search of report A and the whole book: only on a GPU, else for hours")
+        print("layers of stacks: only on a GPU")
+        return
+    networks, batch = 180, 128
+    for inputs, outputs, side, transposed in (
+        (1, 8, 28, False), (8, 16, 14, False), (16, 32, 7, False),
+        (32, 16, 3, True), (16, 8, 7, True), (8, 1, 14, True),
+    ):  # fmt: skip
+        padding = int(side not in (7, 3) or (transposed and side == 7))
+        kind = ConvTranspose2d if transposed else Conv2d
+        extra = {"output_padding": padding} if transposed else {}
+        single = [kind(inputs, outputs, 3, 2, padding, **extra) for _ in range(networks)]
+        layer = StackedConv(single).to(table.device)
+        x = torch.rand(batch, networks * inputs, side, side, device=table.device)
+        x.requires_grad_()
+
+        def groups(x: Tensor, layer: StackedConv = layer) -> Tensor:
+            kernels, bias = layer.weight.flatten(0, 1), layer.bias.flatten()
+            return layer.convolve(x, kernels, bias, **layer.settings)
+
+        def products(x: Tensor, layer: StackedConv = layer, padding: int = padding) -> Tensor:
+            n, wide = len(layer.weight), F.pad(x, [padding] * 4)
+            patches = wide.unfold(2, 3, 2).unfold(3, 3, 2)  # (N, M C, h, w, 3, 3)
+            columns = patches.unflatten(1, (n, -1)).permute(1, 2, 5, 6, 0, 3, 4).flatten(4)
+            return layer.weight.flatten(2) @ columns.reshape(n, -1, columns.shape[-1])
+
+        def seconds(way: Callable[[Tensor], Tensor], x: Tensor, layer: nn.Module = layer) -> float:
+            grad = torch.ones_like(way(x))
+
+            def both() -> None:
+                grads = torch.autograd.grad(way(x), (x, layer.weight), grad)
+                grads[1].flatten()[-1].item()
+
+            return statistics.median(repeated(both, 9))
+
+        ours, channels_last = (
+            seconds(layer, x),
+            x.detach().contiguous(memory_format=torch.channels_last).requires_grad_(),
+        )
+        ways = {"in groups": (groups, x), "in groups, channels last": (groups, channels_last)}
+        if not transposed:
+            ways["unfolded, products of matrices"] = products, x
+        word = "transposed convolutions" if transposed else "convolutions"
+        row = f"{networks} {word}, {inputs} to {outputs} channels at {side} x {side}"
+        for name, way in ways.items():
+            table.row(row, 1e3 * ours, 1e3 * seconds(*way), "ms", name, trainer=True)
+
+
+def stacks(table: Table) -> None:
+    """A step of many networks on a GPU: recorded as one graph, and launched kernel by kernel."""
+    if table.device.type == "cpu":
+        print("steps of stacks: only on a GPU")
+        return
+    data = load()
+    for networks in (4, 30, 180):
+        specs = [
+            Spec(latent_dim=4, optimizer="adamax", dropout=m / 1000, learning_rate=1e-3)
+            for m in range(networks)
+        ]
+        first = Training(specs[0], data, table.device)
+        stack = Stack([first, *(Training(spec, data, table.device, first) for spec in specs[1:])])
+        stack.model.train()
+        stack.prepare()
+        batches = stack.order().split(specs[0].batch_size, -1)
+
+        def steps(stack: Stack = stack, batches: Sequence[Tensor] = batches) -> None:
+            for step in range(20):
+                stack.set_learning_rate(step, len(batches))
+                loss = stack.step(step, batches[step])
+            loss.cpu()
+
+        with reproducible():
+            recorded = statistics.median(repeated(steps, 5)) / 20
+            stack.recorded = None
+            launched = statistics.median(repeated(steps, 5)) / 20
+        note = f"kernel by kernel; {table.share(networks * 128 / recorded, specs[0])}"
+        table.row(f"step of {networks} networks x 128", 1e3 * recorded, 1e3 * launched, "ms", note,
+                  trainer=True)  # fmt: skip
+
+
+def report(table: Table) -> None:
+    """The whole search of report A."""
+    if table.device.type == "cpu":
+        print("the whole search of report A: only on a GPU, else for hours")
         return
     priors = {
         "learning_rate": LogUniform(1e-3, 1e-1),
@@ -263,13 +322,20 @@ def reports(table: Table) -> None:
         "dropout": Uniform(0.0, 0.25),
         "epochs": Choice([10, 20, 30, 40, 50], [0.25, 0.25, 0.2, 0.2, 0.1]),
     }
-    base = Spec(latent_dim=4, optimizer="adamax", batch_size=128, validation=0.2)
+    base = Spec(latent_dim=4, optimizer="adamax", batch_size=512, validation=0.2)
     search = Search(base, priors, 180)
     specs = [search.draw(number) for number in range(180)]
     images = sum(48_000 * spec.epochs for spec in specs)
     ours, _ = trained(specs)
     note = f"{images / 1e6:.0f} million images; {table.share(ours, base)}"
     table.row("search A1 whole, 180 trials", images / ours, None, "s", note, trainer=True)
+
+
+def paper(table: Table) -> None:
+    """All of the paper profile with nothing stored."""
+    if table.device.type == "cpu":
+        print("the whole book with nothing stored: only on a GPU, else for hours")
+        return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "project"  # without results/, so that everything is trained
         left_out = shutil.ignore_patterns("results", "_build", ".*")
@@ -280,7 +346,7 @@ def reports(table: Table) -> None:
         started = time.perf_counter()
         subprocess.run(command, cwd=copy, env=os.environ | changed, check=True)
         seconds = time.perf_counter() - started
-    table.row("paper profile, nothing stored", seconds, None, "s", "12 pages", trainer=True)
+    table.row("paper profile, nothing stored", seconds, None, "s", "all pages", trainer=True)
 
 
 def cluster(table: Table) -> None:
@@ -339,6 +405,8 @@ def programs(table: Table) -> None:
 
 def growth(table: Table) -> None:
     """How cost grows with the number of models, the code, the batch, the images, the store."""
+    from aecore.analysis.pairs import nearest_of_all
+
     base = Spec(batch_size=256, epochs=1, train_images=10_000)
     for models in (1, 4, 16, 64, 256):
         ours, _ = rate([base.replace(seed=n) for n in range(models)], 1 if models > 16 else ROUNDS)
@@ -376,7 +444,9 @@ SECTIONS: dict[str, Callable[[Table], None]] = {
         growth,
         cluster,
         layers,
-        reports,
+        stacks,
+        report,
+        paper,
     )
 }
 

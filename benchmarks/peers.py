@@ -16,6 +16,7 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
 from aecore.data import load, split
+from aecore.engine.pool import resolve_device
 from aecore.spec import Spec
 from aecore.store.paths import home
 
@@ -70,12 +71,14 @@ def data_loader_loop(spec: Spec) -> Outcome:
     """The textbook loop over a `DataLoader`, with torch's own threads, as reports A and B train."""
     trained_on, held_out = torchvision_images(spec)
     batches = DataLoader(trained_on, spec.batch_size, shuffle=True)
-    model = network(spec)
+    device = resolve_device()
+    model = network(spec).to(device)
     optimizer = torch.optim.Adam(model.parameters(), spec.learning_rate)
     started = time.perf_counter()
     for _ in range(spec.epochs):
         model.train()
-        for clean, _ in batches:
+        for batch, _ in batches:
+            clean = batch.to(device)
             loss = F.mse_loss(model(clean), clean)
             optimizer.zero_grad()
             loss.backward()
@@ -86,15 +89,16 @@ def data_loader_loop(spec: Spec) -> Outcome:
 
 def tensor_loop(spec: Spec) -> Outcome:
     """The same loop over a tensor in memory, which is as fast as plain PyTorch gets."""
-    images = load().train_images[: spec.train_images].float() / 255
+    device = resolve_device()
+    images = load().train_images[: spec.train_images].to(device).float() / 255
     kept, held = split(len(images), spec.validation, spec.split_seed)
     train, test = images[kept], images[held]
-    model = network(spec)
+    model = network(spec).to(device)
     optimizer = torch.optim.Adam(model.parameters(), spec.learning_rate)
     started, validation = time.perf_counter(), float("nan")
     for _ in range(spec.epochs):
         model.train()
-        for rows in torch.randperm(len(train)).split(spec.batch_size):
+        for rows in torch.randperm(len(train), device=device).split(spec.batch_size):
             loss = F.mse_loss(model(train[rows]), train[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -129,7 +133,7 @@ def lightning_and_optuna(specs: Sequence[Spec]) -> list[Outcome]:
         spec = specs[trial.number]
         trained_on, held_out = torchvision_images(spec)
         trainer = lightning.Trainer(
-            max_epochs=spec.epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
+            max_epochs=spec.epochs, accelerator="auto", logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         )  # fmt: skip
         started = time.perf_counter()
@@ -198,5 +202,7 @@ def repeated(task: Callable[[], object], times: int) -> list[float]:
 def _validation(model: nn.Module, batches: Sequence | DataLoader) -> float:
     model.eval()
     with torch.no_grad():
-        losses = [(float(F.mse_loss(model(x), x)), len(x)) for x, _ in batches]
+        device = next(model.parameters()).device
+        images = [batch.to(device) for batch, _ in batches]
+        losses = [(float(F.mse_loss(model(x), x)), len(x)) for x in images]
     return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)

@@ -31,7 +31,7 @@ def kernels(monkeypatch):
 @pytest.mark.parametrize(
     ("channels", "size", "padding"),
     [((1, 8), (28, 28), (1, 1)), ((3, 5), (11, 14), (1, 1)), ((16, 32), (7, 7), (0, 0)),
-     ((3, 4), (8, 6), (1, 0))],
+     ((3, 4), (8, 6), (1, 0)), ((33, 36), (3, 4), (1, 1))],
 )  # fmt: skip
 def test_convolutions_are_pytorchs(channels, size, padding, transposed):
     torch.manual_seed(0)

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from aecore import models, randomness
-from aecore.data import as_floats
 from aecore.fast import dropout, stacked
 from aecore.fast.convolution import Conv2d, ConvTranspose2d
 from aecore.spec import Spec
@@ -103,7 +102,8 @@ class Stack(Training):
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
         """Images (M, n, C, H, W) of rows (M, n), in memory side by side as the networks'."""
-        beside = as_floats(images[rows.T.flatten()])
+        beside = images[rows.T.flatten()]
+        beside = beside if beside.is_floating_point() else beside / 255
         return beside.unflatten(0, rows.T.shape).transpose(0, 1)
 
     def corrupt(self, clean: Tensor, source: list[Generator]) -> Tensor:
@@ -184,7 +184,7 @@ class Stacked(nn.Module):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss (M,) of each network."""
-        return self.error(output, target, reduction="none").sum((1, 2, 3, 4)) / target[0].numel()
+        return self.error(output, target, reduction="none").mean((1, 2, 3, 4))
 
 
 class StackedOptimizer:
@@ -293,7 +293,7 @@ def update(
     if kind == "adamw":
         weight.mul_(1 - rate * weight_decay)
     else:
-        grad = torch.addcmul(grad, weight_decay, weight)
+        grad = grad + weight_decay * weight
     match kind:
         case "adam" | "adamw":  # Kingma & Ba 2015, Algorithm 1
             mean = kept("exp_avg").lerp_(grad, 1 - BETA)

@@ -69,10 +69,10 @@ def gathered(
     small = large.new_empty(_gathered_shape(large, weight, padding))
     (n, m, c, *_), (d, *of_small) = large.shape, small.shape[2:]
     kernels, positions = weight.permute(0, 2, 3, 4, 1).contiguous(), n * math.prod(of_small)
-    block = max(128, min(512, 4096 // _power(d)))  # some 32 sums in a thread's registers
-    _kernels().gathered[_blocks(positions, block), m](
+    width, block = _tile(d, 4096)
+    _kernels().gathered[_blocks(positions, block), m, _blocks(d, width)](
         large, kernels, bias.contiguous(), small, positions, m, c, *size, *of_small, *padding, d,
-        WIDTH=_power(d), BLOCK=block, BIAS=bias.numel() > 0,
+        WIDTH=width, BLOCK=block, BIAS=bias.numel() > 0,
     )  # fmt: skip
     return small
 
@@ -86,10 +86,10 @@ def spread(
     (n, m, d, *of_small), c = small.shape, large.shape[2]
     kernels = weight.permute(0, 1, 3, 4, 2).contiguous()  # (M, D, 3, 3, C)
     positions = n * math.prod((length + 1) // 2 for length in size)
-    block = max(128, min(512, 2048 // _power(c)))
-    _kernels().spread[_blocks(positions, block), m](
+    width, block = _tile(c, 2048)
+    _kernels().spread[_blocks(positions, block), m, _blocks(c, width)](
         small, kernels, bias.contiguous(), large, positions, m, c, *size, *of_small, *padding, d,
-        WIDTH=_power(c), BLOCK=block, BIAS=bias.numel() > 0,
+        WIDTH=width, BLOCK=block, BIAS=bias.numel() > 0,
     )  # fmt: skip
     return large
 
@@ -102,9 +102,10 @@ def correlated(small: Tensor, large: Tensor, padding: Sequence[int]) -> Tensor:
     parts = max(1, min(_blocks(PROGRAMS, m), _blocks(positions, 64)))
     each = 64 * _blocks(positions, 64 * parts)
     sums = small.new_empty(parts, *_correlated_shape(small, large))
-    _kernels().correlated[parts, m](
+    rows, columns = (max(16, min(_power(n), most)) for n, most in ((d, 32), (9 * c, 128)))
+    _kernels().correlated[parts, m, _blocks(d, rows) * _blocks(9 * c, columns)](
         small, large, sums, positions, each, m, c, *size, *of_small, *padding, d,
-        ROWS=max(16, _power(d)), COLUMNS=max(16, _power(9 * c)), **TILE,
+        ROWS=rows, COLUMNS=columns, **TILE,
     )  # fmt: skip
     return sums.sum(0)
 
@@ -182,6 +183,12 @@ correlated.register_fake(
     lambda small, large, padding: small.new_empty(_correlated_shape(small, large))
 )
 masked.register_fake(lambda h, y, mask, layer, relu: torch.empty_like(h))
+
+
+def _tile(channels: int, sums: int) -> tuple[int, int]:
+    """Channels and pixels of one program, whose sums stay in its registers."""
+    width = min(_power(channels), 32)
+    return width, max(128, min(512, sums // width))
 
 
 def _power(n: int) -> int:

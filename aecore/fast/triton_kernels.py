@@ -17,9 +17,9 @@ def gathered(
     PY: tl.constexpr, PX: tl.constexpr, D: tl.constexpr,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
-    """All channels of `BLOCK` pixels of small images of one network."""
+    """`WIDTH` channels of `BLOCK` pixels of small images of one network."""
     m, at = tl.program_id(1), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
-    i, j, d = at // w % h, at % w, tl.arange(0, WIDTH)[:, None]
+    i, j, d = at // w % h, at % w, tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)[:, None]
     network = (at // (h * w)).to(tl.int64) * M + m
     kernels = weight + m * (C * 9 * D) + d
     sums = tl.zeros((WIDTH, BLOCK), tl.float32)
@@ -44,14 +44,15 @@ def spread(
     PY: tl.constexpr, PX: tl.constexpr, D: tl.constexpr,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
-    """All channels of `BLOCK` squares of 2 x 2 pixels of large images of one network.
+    """`WIDTH` channels of `BLOCK` squares of 2 x 2 pixels of large images of one network.
 
     They get what they get from 2 x 2 pixels of the small ones, each by another part of the kernel.
     """
     rows: tl.constexpr = (H + 1) // 2
     columns: tl.constexpr = (W + 1) // 2
     m, at = tl.program_id(1), tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
-    r, s, c = at // columns % rows, at % columns, tl.arange(0, WIDTH)[:, None]
+    r, s = at // columns % rows, at % columns
+    c = tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)[:, None]
     network = (at // (rows * columns)).to(tl.int64) * M + m
     kernels = weight + m * (D * 9 * C) + c
     begun = tl.zeros((WIDTH, BLOCK), tl.float32)
@@ -93,9 +94,14 @@ def correlated(
     PY: tl.constexpr, PX: tl.constexpr, D: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The products of one network's small images with patches of the large, summed over a part."""
+    """The products of one network's small images with patches of the large, summed over a part.
+
+    Of `ROWS` channels of the small ones with `COLUMNS` of the 9 weights for each of the large.
+    """
     part, m = tl.program_id(0), tl.program_id(1)
-    d, q = tl.arange(0, ROWS)[:, None], tl.arange(0, COLUMNS)[:, None]
+    across: tl.constexpr = (9 * C + COLUMNS - 1) // COLUMNS
+    row, column = tl.program_id(2) // across * ROWS, tl.program_id(2) % across * COLUMNS
+    d, q = row + tl.arange(0, ROWS)[:, None], column + tl.arange(0, COLUMNS)[:, None]
     c, ky, kx = q // 9, q % 9 // 3 - PY, q % 3 - PX
     of_unit, of_patch = d * (h * w), c * (H * W) + ky * W + kx
     sums = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -112,7 +118,7 @@ def correlated(
         patches = large + network * (C * H * W) + 2 * (i * W + j) + of_patch
         patches = tl.load(patches, mask=inside, other=0.0)
         sums = tl.dot(units, tl.trans(patches), sums, input_precision=PRECISION)
-    q = tl.arange(0, COLUMNS)[None, :]
+    q = column + tl.arange(0, COLUMNS)[None, :]
     tl.store(out + ((part * M + m) * D + d) * (9 * C) + q, sums, mask=(d < D) & (q < 9 * C))
 
 
