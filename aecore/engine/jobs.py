@@ -242,17 +242,17 @@ def groups(specs: Sequence[Spec], stack: bool) -> list[list[Spec]]:
     stacks: dict[object, list[Spec]] = {}
     for spec in specs:
         shape = stack_shape(spec)
-        stacks.setdefault((shape and (shape, _trained_on(spec))) or spec, []).append(spec)
+        stacks.setdefault((shape and (shape, trained_on(spec))) or spec, []).append(spec)
     parts = [(group, n) for group in stacks.values() for n in range(0, len(group), STACKED)]
     return [group[n : n + STACKED] for group, n in parts]
 
 
 def images_of(spec: Spec) -> int:
     """Training images that `spec` will see over all its epochs, at most."""
-    return spec.epochs * _trained_on(spec)
+    return spec.epochs * trained_on(spec)
 
 
-def _trained_on(spec: Spec) -> int:
+def trained_on(spec: Spec) -> int:
     """How many images are not held out, as `data.split` has it."""
     available = len(load(spec.dataset).train_images)
     used = min(spec.train_images or available, available)

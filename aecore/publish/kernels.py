@@ -30,6 +30,7 @@ PROBE = (
 )
 
 
+LONGEST = 90  # of what the names of sockets begin with: systems end at some 100
 AHEAD = 2  # kernels that start, and import what most notebooks need, while another one works
 IMPORTS = ("aecore.page.curves", "aecore.analysis.regularity", "aecore.page.live")
 
@@ -54,11 +55,12 @@ class Kernels:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.coming, self.started, self.used = deque(names), deque(), []
+        self.coming, self.started, self.used = deque(enumerate(names)), deque(), []
         self.stopped = False
         self.background = ThreadPoolExecutor()  # where kernels end, none after another: in seconds
 
     def __enter__(self) -> Kernels:
+        self.sockets = tempfile.TemporaryDirectory(prefix="aecore-", ignore_cleanup_errors=True)
         self._start()
         return self
 
@@ -66,6 +68,7 @@ class Kernels:
         for manager in self.started:
             self._end(manager, now=True)
         self.background.shutdown()
+        self.sockets.cleanup()
 
     @contextmanager
     def next(self) -> Iterator[Manager]:
@@ -92,7 +95,11 @@ class Kernels:
         # The kernel's own log tells of its port and of the signal that ends it.
         options = ["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_lines={imports}"]
         while self.coming and len(self.started) < AHEAD:
-            manager = Manager(kernel_name=self.coming.popleft())
+            number, name = self.coming.popleft()
+            # Files: a port may be taken by another program before the kernel has it.
+            files = {"transport": "ipc", "ip": f"{self.sockets.name}/{number}"}
+            fits = os.name == "posix" and len(files["ip"]) < LONGEST
+            manager = Manager(kernel_name=name, **(files if fits else {}))
             run_sync(manager.start_kernel)(extra_arguments=options)
             self.started.append(manager)
 

@@ -199,8 +199,11 @@ def ends(progress: Mapping[str, pd.DataFrame], studies: Mapping[str, str]) -> pd
 
 
 def shortfall(trials: Sequence[Trial], of_trials: int, of_millions: float) -> str:
-    """What a search falls short of, in trials or in millions of images, as text; "" if nothing."""
-    count, millions = len({t.number for t in trials}), sum(trial.images for trial in trials) / 1e6
+    """What a search falls short of, in trials or in millions of images, as text; "" if nothing.
+
+    The images are those planned: a report that stops early says what it planned, too.
+    """
+    count, millions = len({t.number for t in trials}), sum(trial.planned for trial in trials) / 1e6
     short = count < of_trials or millions < 0.9 * of_millions
     done = f"{count} of {of_trials} trials, {millions:.1f} of {of_millions:g} million images"
     return done if short else ""

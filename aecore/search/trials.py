@@ -14,8 +14,8 @@ import torch
 
 from aecore import checks
 from aecore.checks import InvalidValue
-from aecore.data import load, split
-from aecore.engine.jobs import STACKED
+from aecore.data import load
+from aecore.engine.jobs import STACKED, images_of, trained_on
 from aecore.engine.measured import Asked, Where, answers
 from aecore.runs import Run, fit
 from aecore.search import samplers
@@ -63,7 +63,12 @@ class Trial:
     @cached_property
     def images(self) -> int:
         """Training images that its runs saw, over all epochs and folds."""
-        return sum(map(_images_seen, self.runs))
+        return sum(len(run.history) * trained_on(run.spec) for run in self.runs)
+
+    @cached_property
+    def planned(self) -> int:
+        """Those that they would have seen if patience had not ended one, and none had diverged."""
+        return sum(images_of(run.spec) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -236,10 +241,3 @@ def propose_halving(search: Search, trials: Sequence[Trial]) -> list[Proposal]:
 
 
 SAMPLERS = {"random": propose_random, "tpe": propose_tpe, "halving": propose_halving}
-
-
-def _images_seen(run: Run) -> int:
-    spec = run.spec
-    available = len(load(spec.dataset).train_images[: spec.train_images])
-    kept, _ = split(available, spec.validation, spec.split_seed, spec.folds, spec.fold)
-    return len(run.history) * len(kept)
