@@ -270,7 +270,8 @@ def layers(table: Table) -> None:
             seconds(layer, x),
             x.detach().contiguous(memory_format=torch.channels_last).requires_grad_(),
         )
-        ways = {"in groups": (groups, x), "in groups, channels last": (groups, channels_last)}
+        defaults = "in groups, with PyTorch's defaults (TF32)"
+        ways = {defaults: (groups, x), "the same, channels last": (groups, channels_last)}
         if not transposed:
             ways["unfolded, products of matrices"] = products, x
         word = "transposed convolutions" if transposed else "convolutions"
