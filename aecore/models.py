@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -80,8 +81,8 @@ def root_mse(output: Tensor, target: Tensor) -> Tensor:
 LOSSES = {"mse": F.mse_loss, "root_mse": root_mse, "l1": F.l1_loss, "elbo": elbo,
           "rate_distortion": rate_distortion, "neighbors": neighbors,
           "cross_entropy": F.cross_entropy}  # fmt: skip
-ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
-               "linear": keep}  # fmt: skip
+ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "gelu": partial(F.gelu, approximate="tanh"),
+               "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": keep}  # fmt: skip
 
 
 class Network(nn.Module):

@@ -11,7 +11,7 @@ from aecore.checks import InvalidValue, choice, field, optional, real, several, 
 from aecore.corruption import Corruption, a_corruption
 from aecore.store.entries import key_of_run
 
-ACTIVATIONS = ("relu", "silu", "sigmoid", "tanh", "linear")
+ACTIVATIONS = ("relu", "silu", "gelu", "sigmoid", "tanh", "linear")
 OPTIMIZERS = ("adam", "adamax", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "one_cycle")
 INITIAL_WEIGHTS = ("uniform", "glorot")

@@ -100,6 +100,7 @@
     reshape: (layer, x) => ({ data: x.data, shape: layer.shape }),
     relu: each((v) => (v > 0 ? v : 0)),
     silu: each((v) => v / (1 + Math.exp(-v))),
+    gelu: each((v) => (v / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)))),
     sigmoid: each((v) => 1 / (1 + Math.exp(-v))),
     tanh: each(Math.tanh),
   };
