@@ -85,7 +85,7 @@ def test_every_experiment_has_a_row_and_a_notebook(page):
     better = "✓ better than reported better: test MSE (reported 0.028)"
     assert found["B3"][3] == f"{better} in the published edition: ✓ reproduced"
     assert found["B4"][3].startswith("✗ not reproduced not found again: σ = 0.45 (reported 0.033)")
-    open_ = "○ open 4 of 180 trials"
+    open_ = "○ open 4 of 180 trials in the published edition: ✗ not reproduced"
     assert [found["A1"][2].split(" 5 seeds")[0].strip(), found["A1"][3]] == ["rho +.5", open_]
     assert found["A6"][3].startswith("– not testable")
     few = "○ open 3 of at least 5 seeds"
