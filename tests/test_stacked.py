@@ -85,3 +85,15 @@ def test_a_stack_by_kernels_is_each_network(tiny, architecture, activation):
         for ours, own in zip(together.parameters(), network.parameters(), strict=True):
             part = ours.grad[m][tuple(map(slice, own.shape))]
             torch.testing.assert_close(part, own.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_without_a_compiler_pytorchs_layers_are_used(monkeypatch):
+    from aecore.fast import triton_kernels
+
+    monkeypatch.undo()  # of the fixture
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(triton_kernels, "tried", {})  # of which none is there
+    stacked._kernels.cache_clear()
+    with pytest.warns(UserWarning, match=r"Triton can't compile kernels here .*slower"):
+        assert not stacked.on(torch.device("cuda"))
+    stacked._kernels.cache_clear()

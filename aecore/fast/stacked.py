@@ -7,7 +7,9 @@ the networks lie side by side: (N, M, C, H, W) of M networks.
 
 import functools
 import math
+import warnings
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +23,7 @@ Axes = tuple[int, int]
 
 
 def on(device: torch.device) -> bool:
-    """Whether the kernels work there: on NVIDIA's GPUs, and "meta", where nothing is computed."""
+    """Whether the kernels work there: on a GPU, and on "meta", where nothing is computed."""
     return device.type == "meta" or (device.type == "cuda" and _kernels() is not None)
 
 
@@ -111,8 +113,11 @@ def correlated(small: Tensor, large: Tensor, padding: Sequence[int]) -> Tensor:
 
 
 class Mask(NamedTuple):
-    """What M networks drop in a layer: halves (2, layers, U) of keys, and (M,) which, from where,
-    and what the others are multiplied by."""
+    """What M networks drop in a layer.
+
+    The halves (2, layers, U) of U keys; for each network (M,) which of these is its own, the least
+    hash of a unit that is kept, and what such a unit is multiplied by.
+    """
 
     halves: Tensor
     which: Tensor
@@ -200,18 +205,16 @@ def _blocks(n: int, size: int) -> int:
     return -(-n // size)
 
 
-class _Kernels(NamedTuple):
-    gathered: Any
-    spread: Any
-    correlated: Any
-    masked: Any
-
-
 @functools.cache
-def _kernels() -> _Kernels | None:
-    """The kernels, compiled at their first call; None where there is no Triton."""
+def _kernels() -> ModuleType | None:
+    """The kernels, compiled at their first call; None, with a warning, where that can't be done."""
     try:
-        from aecore.fast import triton_kernels as of
-    except ImportError:
+        from aecore.fast import triton_kernels
+
+        if torch.cuda.is_available():
+            triton_kernels.tried[(1,)](torch.empty(1, device="cuda"))
+    except Exception as error:  # no Triton, compiler or header: each has its own
+        slower = "PyTorch's layers are used, which are several times slower for many networks"
+        warnings.warn(f"Triton can't compile kernels here ({error}): {slower}", stacklevel=1)
         return None
-    return _Kernels(of.gathered, of.spread, of.correlated, of.masked)
+    return triton_kernels
