@@ -323,7 +323,7 @@ from aecore.spec import Spec
 from aecore.store.entries import Store
 
 data, root = sys.argv[1:]
-fit([Spec(dataset=data, epochs=250, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
+fit([Spec(dataset=data, epochs=170, batch_size=30, dropout=0.2, latent_dim=d) for d in (1, 2)],
     store=Store(Path(root), layers=()))
 """
 
@@ -350,7 +350,7 @@ def test_stopped_run_resumes_to_the_same_bits(tiny, tmp_path, ending):
     if ending == signal.SIGINT:
         assert "stopped: 0 of 2 models are stored" in said
     assert not list(root.glob("runs/*/*/run.json"))
-    base = Spec(dataset=tiny, epochs=250, batch_size=30, dropout=0.2)
+    base = Spec(dataset=tiny, epochs=170, batch_size=30, dropout=0.2)
     specs, store = [base.replace(latent_dim=d) for d in (1, 2)], Store(root, layers=())
     saved = [store.read_checkpoint(run_key(spec)) for spec in specs]
     assert any(entry and len(entry.document["history"]) > 0 for entry in saved)

@@ -49,7 +49,7 @@ class Convolution(torch.autograd.Function):
         """Images (N, M, …) of images x."""
         ctx.settings = padding, size, up
         ctx.save_for_backward(x, weight)
-        return (spread if up else gathered)(x, weight, bias, padding, size)
+        return (_spread if up else _gathered)(x, weight, bias, padding, size)
 
     @staticmethod
     @once_differentiable
@@ -58,13 +58,13 @@ class Convolution(torch.autograd.Function):
         (x, weight), (padding, size, up), grad = ctx.saved_tensors, ctx.settings, grad.contiguous()
         of_x, none = None, weight.new_zeros(0)
         if ctx.needs_input_grad[0]:
-            of_x = (gathered if up else spread)(grad, weight, none, padding, size)
-        of_weight = correlated(*((x, grad) if up else (grad, x)), padding)
+            of_x = (_gathered if up else _spread)(grad, weight, none, padding, size)
+        of_weight = _correlated(*((x, grad) if up else (grad, x)), padding)
         return of_x, of_weight, grad.sum((0, 3, 4)), None, None, None
 
 
 @custom_op("aecore::gathered", mutates_args=())
-def gathered(
+def _gathered(
     large: Tensor, weight: Tensor, bias: Tensor, padding: Sequence[int], size: Sequence[int]
 ) -> Tensor:
     """A convolution: images (N, M, D, h, w) of (N, M, C, H, W); `bias` (M, D) may be empty."""
@@ -80,7 +80,7 @@ def gathered(
 
 
 @custom_op("aecore::spread", mutates_args=())
-def spread(
+def _spread(
     small: Tensor, weight: Tensor, bias: Tensor, padding: Sequence[int], size: Sequence[int]
 ) -> Tensor:
     """A transposed convolution: images (N, M, C, H, W) of (N, M, D, h, w); `bias` may be empty."""
@@ -97,7 +97,7 @@ def spread(
 
 
 @custom_op("aecore::correlated", mutates_args=())
-def correlated(small: Tensor, large: Tensor, padding: Sequence[int]) -> Tensor:
+def _correlated(small: Tensor, large: Tensor, padding: Sequence[int]) -> Tensor:
     """The gradient (M, D, C, 3, 3) of the weights between (N, M, D, h, w) and (N, M, C, H, W)."""
     (n, m, d, *of_small), (c, *size) = small.shape, large.shape[2:]
     positions = n * math.prod(of_small)
@@ -138,7 +138,7 @@ class After(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, mask: Mask | None, relu: bool) -> Tensor:
         """The units that go on."""
         ctx.mask = ([], 0) if mask is None else ([*mask[:-1]], mask.layer)
-        y = masked(h, None, *ctx.mask, relu)
+        y = _masked(h, None, *ctx.mask, relu)
         ctx.save_for_backward(y if relu else None)
         return y
 
@@ -146,11 +146,11 @@ class After(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """The gradient of h."""
-        return masked(grad.contiguous(), *ctx.saved_tensors, *ctx.mask, False), None, None
+        return _masked(grad.contiguous(), *ctx.saved_tensors, *ctx.mask, False), None, None
 
 
 @custom_op("aecore::masked", mutates_args=())
-def masked(h: Tensor, y: Tensor | None, mask: Sequence[Tensor], layer: int, relu: bool) -> Tensor:
+def _masked(h: Tensor, y: Tensor | None, mask: Sequence[Tensor], layer: int, relu: bool) -> Tensor:
     """h (N, M, …), masked: with `relu` 0 where it is below, with `y` 0 where that is not above."""
     out, (halves, *others) = torch.empty_like(h), mask or [h] * 4
     n, m, channels, *size = h.shape
@@ -176,18 +176,18 @@ def _correlated_shape(small: Tensor, large: Tensor) -> tuple[int, ...]:
 
 
 # What they return where nothing is computed.
-gathered.register_fake(
+_gathered.register_fake(
     lambda large, weight, bias, padding, size: large.new_empty(
         _gathered_shape(large, weight, padding)
     )
 )
-spread.register_fake(
+_spread.register_fake(
     lambda small, weight, bias, padding, size: small.new_empty(_spread_shape(small, weight, size))
 )
-correlated.register_fake(
+_correlated.register_fake(
     lambda small, large, padding: small.new_empty(_correlated_shape(small, large))
 )
-masked.register_fake(lambda h, y, mask, layer, relu: torch.empty_like(h))
+_masked.register_fake(lambda h, y, mask, layer, relu: torch.empty_like(h))
 
 
 def _tile(channels: int, sums: int) -> tuple[int, int]:
