@@ -88,11 +88,11 @@ def test_a_stack_by_kernels_is_each_network(tiny, architecture, activation):
 
 
 def test_without_a_compiler_pytorchs_layers_are_used(monkeypatch):
-    from aecore.fast import triton_kernels
+    from aecore.fast import _triton
 
     monkeypatch.undo()  # of the fixture
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(triton_kernels, "tried", {})  # of which none is there
+    monkeypatch.setattr(_triton, "tried", {})  # of which none is there
     stacked._kernels.cache_clear()
     with pytest.warns(UserWarning, match=r"Triton can't compile kernels here .*slower"):
         assert not stacked.on(torch.device("cuda"))

@@ -209,12 +209,12 @@ def _blocks(n: int, size: int) -> int:
 def _kernels() -> ModuleType | None:
     """The kernels, compiled at their first call; None, with a warning, where that can't be done."""
     try:
-        from aecore.fast import triton_kernels
+        from aecore.fast import _triton
 
         if torch.cuda.is_available():
-            triton_kernels.tried[(1,)](torch.empty(1, device="cuda"))
+            _triton.tried[(1,)](torch.empty(1, device="cuda"))
     except Exception as error:  # no Triton, compiler or header: each has its own
         slower = "PyTorch's layers are used, which are several times slower for many networks"
         warnings.warn(f"Triton can't compile kernels here ({error}): {slower}", stacklevel=1)
         return None
-    return triton_kernels
+    return _triton

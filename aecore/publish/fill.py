@@ -238,7 +238,7 @@ def rooms() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"The textbook": []}
     for path in sorted(PACKAGE.rglob("*.py"), key=lambda p: (len(p.parts), p)):
         *folder, name = path.relative_to(PACKAGE).with_suffix("").parts
-        if name not in ("__init__", "cli"):
+        if name != "cli" and not name.startswith("_"):
             found.setdefault(folder[0] if folder else "The textbook", [])
             found[folder[0] if folder else "The textbook"].append(".".join((*folder, name)))
     return found
