@@ -20,6 +20,7 @@ from aecore.search.trends import (
     paired_difference,
     progress,
     rank_correlation,
+    shortfall,
     trials_table,
 )
 from aecore.search.trials import Trial
@@ -161,3 +162,12 @@ def test_a_guest_is_placed_among_the_trials():
 
 def test_an_interval_is_told_with_its_signs():
     assert interval((0.5, -0.123, 0.9)) == "+0.50, 95 % interval -0.12 to +0.90"
+
+
+def test_a_search_is_as_large_as_was_planned(tiny):
+    """However few images its networks saw before their patience ended."""
+    found = [trial(n, 0.1, images=0, epochs=5, dataset=tiny) for n in range(4)]
+    assert [one.planned for one in found] == [5 * 240] * 4  # a fifth of 300 is held out
+    assert shortfall(found, 4, 0.0048) == ""
+    assert shortfall(found, 5, 0.0048) == "4 of 5 trials, 0.0 of 0.0048 million images"
+    assert shortfall(found, 4, 0.0060).startswith("4 of 4 trials")
