@@ -81,6 +81,7 @@ def root_mse(output: Tensor, target: Tensor) -> Tensor:
 LOSSES = {"mse": F.mse_loss, "root_mse": root_mse, "l1": F.l1_loss, "elbo": elbo,
           "rate_distortion": rate_distortion, "neighbors": neighbors,
           "cross_entropy": F.cross_entropy}  # fmt: skip
+# GELU by its hyperbolic tangent (Hendrycks & Gimpel 2016, Section 2), as the book's pages have it.
 ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "gelu": partial(F.gelu, approximate="tanh"),
                "sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": keep}  # fmt: skip
 

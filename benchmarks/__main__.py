@@ -235,11 +235,10 @@ def layers(table: Table) -> None:
         print("layers of stacks: only on a GPU")
         return
     networks, batch = 180, 128
-    for inputs, outputs, side, transposed in (
-        (1, 8, 28, False), (8, 16, 14, False), (16, 32, 7, False),
-        (32, 16, 3, True), (16, 8, 7, True), (8, 1, 14, True),
+    for inputs, outputs, side, padding, transposed in (
+        (1, 8, 28, 1, False), (8, 16, 14, 1, False), (16, 32, 7, 0, False),
+        (32, 16, 3, 0, True), (16, 8, 7, 1, True), (8, 1, 14, 1, True),
     ):  # fmt: skip
-        padding = int(side not in (7, 3) or (transposed and side == 7))
         kind = ConvTranspose2d if transposed else Conv2d
         extra = {"output_padding": padding} if transposed else {}
         single = [kind(inputs, outputs, 3, 2, padding, **extra) for _ in range(networks)]

@@ -203,6 +203,6 @@ def _validation(model: nn.Module, batches: Sequence | DataLoader) -> float:
     model.eval()
     with torch.no_grad():
         device = next(model.parameters()).device
-        images = [batch.to(device) for batch, _ in batches]
+        images = (batch.to(device) for batch, _ in batches)
         losses = [(float(F.mse_loss(model(x), x)), len(x)) for x in images]
     return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)

@@ -11,8 +11,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 MOST = 60_000_000  # bytes
 # Ours that the published runs, three or five seeds of them, leave open.
-OPEN = {"large-codes-lose-more", "noise-costs-today's",
-        "mixture-beats-plain"}  # fmt: skip
+OPEN = {"large-codes-lose-more", "noise-costs-today's", "mixture-beats-plain"}
 
 
 def test_entries_are_whole_and_small(tmp_path):

@@ -281,15 +281,13 @@ def update(
     between two steps. `rate`, `weight_decay` and `momentum` are (M, 1, …); `state` begins empty.
     """
 
-    def kept(name: str) -> Tensor:
+    def kept(name: str, like: Tensor = weight) -> Tensor:
         if name not in state:
-            state[name] = (
-                weight.new_zeros(len(weight)) if name == "step" else torch.zeros_like(weight)
-            )
+            state[name] = torch.zeros_like(like)
         return state[name]
 
     if kind != "sgd":
-        age = kept("step").add_(1).view(rate.shape)
+        age = kept("step", rate.flatten()).add_(1).view(rate.shape)
     if kind == "adamw":
         weight.mul_(1 - rate * weight_decay)
     else:

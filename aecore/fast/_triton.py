@@ -7,7 +7,9 @@ not, so that a last batch and a smaller stack need no kernels of their own.
 import triton
 import triton.language as tl
 
-FIRST, SECOND, GOLDEN = (tl.constexpr(n) for n in (0x21F0AAAD, 0x735A2D97, 0x9E3779B9))
+from aecore.fast import dropout
+
+FIRST, SECOND, GOLDEN = map(tl.constexpr, (dropout.FIRST, dropout.SECOND, dropout.GOLDEN))
 
 
 @triton.jit(do_not_specialize=["positions", "M"])

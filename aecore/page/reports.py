@@ -34,7 +34,7 @@ class Experiment:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     network: str = ""  # what the dense networks' page calls it
     trials: int = 0  # of a search
-    millions: float = 0  # of images that its trainings saw
+    millions: float = 0  # of images that its trainings were to see
 
     def verdict(self, name: str, values: Iterable[float]) -> str | None:
         """What our `values` of a figure, one a seed, say of it.
