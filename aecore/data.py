@@ -75,7 +75,9 @@ def split(
         leaves = f"it leaves a part of {n} images empty"
         raise InvalidValue(f"validation={validation:g} is not allowed: {leaves}")
     rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([rows[:first], rows[last:]]).sort().values, rows[first:last].sort().values
+    held_out = torch.zeros(n, dtype=torch.bool)
+    held_out[rows[first:last]] = True
+    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
 def one_of_each(labels: Tensor) -> Tensor:

@@ -92,6 +92,8 @@ class Network(nn.Module):
     An autoencoder returns their reconstructions, same shape, by way of codes (N, d).
     """
 
+    price = ""  # the field of its spec that the second term of its loss is multiplied by
+
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec, self.error = spec, LOSSES[spec.loss]
@@ -116,7 +118,10 @@ class Network(nn.Module):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """How far `output` is from the clean images or labels: (), or the terms of a sum (2,)."""
-        return self.error(output, target)
+        error = self.error(output, target)
+        if not self.price:
+            return error
+        return torch.stack([error[0], getattr(self.spec, self.price) * error[1]])
 
 
 class ConvAutoencoder(Network):
@@ -177,7 +182,7 @@ class VariationalAutoencoder(ConvAutoencoder):
         z = mean = to_mean(self.hidden([linear], features, drop))  # (N, d)
         log_variance = to_log_variance(self.hidden([linear_of_variance], features, drop))
         if generator is not None:
-            noise = torch.empty_like(mean).normal_(generator=generator)
+            noise = randomness.normal(mean, generator=generator)
             z = mean + (log_variance / 2).exp() * noise
         return self.decode(z, drop), mean, log_variance
 
@@ -188,10 +193,7 @@ class BetaVAE(VariationalAutoencoder):
     Above 1 it keeps its codes nearer to the prior and reconstructs worse; 1 is the VAE itself.
     """
 
-    def loss(self, output: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Tensor:
-        """Squared error and weighted divergence (2,)."""
-        error, divergence = super().loss(output, target)
-        return torch.stack([error, self.spec.beta * divergence])
+    price = "beta"
 
 
 class LogisticMixture(nn.Module):
@@ -227,6 +229,8 @@ class RateAutoencoder(ConvAutoencoder):
     along with the rest.
     """
 
+    price = "rate_weight"
+
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec, image_shape)
         self.density = LogisticMixture(spec.latent_dim)
@@ -242,13 +246,8 @@ class RateAutoencoder(ConvAutoencoder):
         if generator is None:
             z = z.round()
         else:
-            z = z + torch.empty_like(z).uniform_(-0.5, 0.5, generator=generator)
+            z = z + randomness.uniform(z, -0.5, 0.5, generator=generator)
         return self.decode(z * step, drop), self.density.bits(z)
-
-    def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
-        """Mean squared error and weighted bits (2,)."""
-        error, bits = super().loss(output, target)
-        return torch.stack([error, self.spec.rate_weight * bits])
 
 
 class DenseAutoencoder(Network):
@@ -287,17 +286,14 @@ class NeighborAutoencoder(DenseAutoencoder):
     der Maaten 2009), batch by batch: a batch has to be large enough for neighbors to be in it.
     """
 
+    price = "neighbor_weight"
+
     def forward(
         self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Reconstructions of `x` and its codes (N, d)."""
         z = self.encode(x, drop)
         return self.decode(z, drop), z
-
-    def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
-        """Mean squared error and weighted surprise at the neighbors (2,)."""
-        error, surprise = super().loss(output, target)
-        return torch.stack([error, self.spec.neighbor_weight * surprise])
 
 
 class Transposed(nn.Module):
@@ -388,7 +384,8 @@ class Classifier(Network):
 class Family:
     """An architecture: how it is built, what it is called, its losses, and its own spec fields.
 
-    `stacks` says whether many can be trained as one, `live` whether the book's pages can decode.
+    `stacks` says whether many can be trained as one, `live` whether the book's pages can decode,
+    `noisy` whether its networks draw random numbers for their codes while they train.
     """
 
     build: Callable[[Spec, Shape, int], Network]
@@ -397,6 +394,7 @@ class Family:
     fields: tuple[str, ...] = ()  # fields of `Spec` that not every architecture has
     stacks: bool = False
     live: bool = False
+    noisy: bool = False
 
 
 CONV = ("activation",)
@@ -405,10 +403,12 @@ DENSE = ("widths", "centered", "tied", "activation", "code_activation", "output_
 FAMILIES = {
     "conv": Family(ConvAutoencoder, "autoencoder", fields=CONV, stacks=True, live=True),
     "dense": Family(DenseAutoencoder, "dense autoencoder", fields=DENSE, stacks=True),
-    "vae": Family(VariationalAutoencoder, "VAE", ("elbo",), CONV, live=True),
-    "beta_vae": Family(BetaVAE, "β-VAE", ("elbo",), (*CONV, "beta"), live=True),
+    "vae": Family(VariationalAutoencoder, "VAE", ("elbo",), CONV,
+                  stacks=True, live=True, noisy=True),
+    "beta_vae": Family(BetaVAE, "β-VAE", ("elbo",), (*CONV, "beta"),
+                       stacks=True, live=True, noisy=True),
     "rate": Family(RateAutoencoder, "autoencoder trained for rate", ("rate_distortion",),
-                   ("rate_weight", "code_step"), live=True),
+                   ("rate_weight", "code_step"), stacks=True, live=True, noisy=True),
     "residual": Family(ResidualAutoencoder, "residual autoencoder"),
     "classifier": Family(Classifier, "classifier", ("cross_entropy",), ("frozen",)),
     "neighbors": Family(NeighborAutoencoder, "neighbor-keeping autoencoder", ("neighbors",),

@@ -146,6 +146,10 @@ class Training:
         epoch = len(self.history) if epoch is None else epoch
         return randomness.generator(self.spec.seed, purpose, epoch, step, self.device)
 
+    def start(self, purpose: str, step: int) -> int:
+        """What the generator of a step of this epoch begins with."""
+        return randomness.start(self.spec.seed, purpose, len(self.history), step)
+
     def record(
         self,
         train_loss: Tensor,

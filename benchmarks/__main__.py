@@ -62,6 +62,7 @@ class Table:
         self.trainer = torch.cuda.get_device_name() if self.device.type == "cuda" else self.cpu
         self.limit = peers.matrix_product_flops(self.device)
         self.bytes = peers.copied_bytes(self.device)
+        torch.cuda.empty_cache()  # where there is a GPU
         print(f"{self.cpu}; networks train on {self.trainer}, where a large matrix product runs at "
               f"{self.limit / 1e9:,.0f} GFLOP/s and a copy at {self.bytes / 1e9:,.0f} GB/s"
         )  # fmt: skip
@@ -285,11 +286,14 @@ def stacks(table: Table) -> None:
         print("steps of stacks: only on a GPU")
         return
     data = load()
-    for networks in (4, 30, 180):
-        specs = [
-            Spec(latent_dim=4, optimizer="adamax", dropout=m / 1000, learning_rate=1e-3)
-            for m in range(networks)
-        ]
+    noisy = {"corruption": GaussianNoise(0.3)}
+    variational = {"architecture": "vae", "loss": "elbo"}
+    for networks, kind, changes in (
+        (4, "networks", {}), (30, "networks", {}), (180, "networks", {}),
+        (30, "denoising networks", noisy), (30, "variational networks", variational),
+    ):  # fmt: skip
+        base = Spec(latent_dim=4, optimizer="adamax", learning_rate=1e-3, **changes)
+        specs = [base.replace(dropout=m / 1000) for m in range(networks)]
         first = Training(specs[0], data, table.device)
         stack = Stack([first, *(Training(spec, data, table.device, first) for spec in specs[1:])])
         stack.model.train()
@@ -307,7 +311,7 @@ def stacks(table: Table) -> None:
             stack.recorded = None
             launched = statistics.median(repeated(steps, 5)) / 20
         note = f"kernel by kernel; {table.share(networks * 128 / recorded, specs[0])}"
-        table.row(f"step of {networks} networks x 128", 1e3 * recorded, 1e3 * launched, "ms", note,
+        table.row(f"step of {networks} {kind} x 128", 1e3 * recorded, 1e3 * launched, "ms", note,
                   trainer=True)  # fmt: skip
 
 

@@ -107,6 +107,21 @@ def test_sigmoid_codes_stack_if_they_are_of_one_size(tiny):
     assert_alike(together(specs, data), alone(specs, data))
 
 
+@pytest.mark.parametrize("kind", ["vae", "beta_vae", "rate"])
+def test_networks_with_random_codes_stack_if_these_are_of_one_size(tiny, kind):
+    """Noise on codes and images, in training and in validation, is each network's own."""
+    base = Spec(
+        dataset=tiny, architecture=kind, loss=models.FAMILIES[kind].losses[0], latent_dim=3,
+        epochs=2, batch_size=50, validation=0.2, dropout=0.1,
+    )  # fmt: skip
+    price = {"beta_vae": {"beta": 3.0}, "rate": {"rate_weight": 0.01}}.get(kind, {})
+    specs, data = [base, base.replace(seed=1, corruption=GaussianNoise(0.2), **price)], load(tiny)
+    assert stack.shape(base) != stack.shape(base.replace(latent_dim=4))
+    assert len(jobs.groups(specs, True)) == 1
+    assert_alike(together(specs, data), alone(specs, data))
+    assert_alike(together(specs[:1], data), alone(specs[:1], data))
+
+
 @pytest.mark.fault(
     "a GPU has no memory for as many models as are trained together",
     "they are trained in smaller groups, to the same weights; of one alone the error is raised",
@@ -196,7 +211,7 @@ def test_updates_are_pytorchs(name):
 
 def test_what_cannot_be_stacked_is_told():
     base = Spec(architecture="dense", widths=(9,))
-    assert stack.shape(Spec(architecture="vae", loss="elbo")) is None
+    assert stack.shape(Spec(architecture="residual")) is None
     assert stack.shape(base.replace(loss="root_mse")) is None
     assert stack.shape(base) != stack.shape(base.replace(widths=(8,)))
     assert stack.shape(base) == stack.shape(base.replace(latent_dim=9, learning_rate=0.5))
@@ -281,10 +296,19 @@ def test_a_step_needs_nothing_of_the_host(tiny, monkeypatch, name, architecture)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are CUDA's")
-@pytest.mark.parametrize("name", NAMES)
-def test_a_recorded_step_has_the_same_bits(tiny, name):
-    specs = [Spec(dataset=tiny, optimizer=name, batch_size=32, dropout=0.1, seed=n) for n in (0, 1)]
-    data, found = load(tiny), []
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"optimizer": name} for name in NAMES),
+        {"corruption": Occlusion(0.2)},
+        {"architecture": "vae", "loss": "elbo"},
+        {"architecture": "rate", "loss": "rate_distortion", "corruption": GaussianNoise(0.3)},
+    ],
+    ids=str,
+)
+def test_a_recorded_step_has_the_same_bits(tiny, changes):
+    base = Spec(dataset=tiny, batch_size=32, dropout=0.1, **changes)
+    specs, data, found = [base, base.replace(seed=1)], load(tiny), []
     for records in (False, True):
         stack = Stack([Training(spec, data, "cuda") for spec in specs])
         stack.recorded = stack.recorded if records else None

@@ -9,10 +9,12 @@ up to rounding.
 import copy
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.utils._pytree import tree_map
 
 from aecore import models, randomness
 from aecore.fast import dropout, stacked
@@ -24,7 +26,7 @@ from aecore.training import OPTIMIZERS, Training, learning_rate
 SHARED = (
     "dataset", "train_images", "validation", "folds", "architecture", "channels", "hidden",
     "widths", "activation", "code_activation", "output_activation", "centered", "loss",
-    "optimizer", "batch_size",
+    "optimizer", "batch_size", "code_step",
 )  # fmt: skip
 # Of the optimizers, as PyTorch has them.
 BETA, BETA2, ALPHA, EPSILON = 0.9, 0.999, 0.9, 1e-8
@@ -35,12 +37,13 @@ def shape(spec: Spec) -> tuple | None:
     """What specs have in common that can be stacked; None for one that can't be.
 
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
-    A sigmoid makes halves of zeros, so its codes have to be of one size. Folds must have as many
-    images, too.
+    A sigmoid makes halves of zeros, and noise anything, so such codes have to be of one size. Folds
+    must have as many images, too.
     """
-    if spec.tied or spec.loss == "root_mse" or not models.FAMILIES[spec.architecture].stacks:
+    family = models.FAMILIES[spec.architecture]
+    if spec.tied or spec.loss == "root_mse" or not family.stacks:
         return None
-    size = spec.latent_dim if spec.code_activation == "sigmoid" else None
+    size = spec.latent_dim if spec.code_activation == "sigmoid" or family.noisy else None
     return (*(getattr(spec, name) for name in SHARED), size)
 
 
@@ -62,8 +65,15 @@ class Stack(Training):
         self.model = Stacked([training.model for training in self.trainings])
         self.optimizer = StackedOptimizer(self.trainings, list(self.model.parameters()))
         self.dropouts = StackedDropout([t.spec.dropout for t in self.trainings], self.device)
-        own = any(training.spec.corruption for training in self.trainings)
-        self.recorded = None if own or self.device.type != "cuda" else Recorded(super().step)
+        self.sources = {
+            purpose: [Generator(self.device) for _ in self.trainings if needed]
+            for purpose, needed in (
+                ("corruption", any(training.spec.corruption for training in self.trainings)),
+                ("dropout", models.FAMILIES[self.spec.architecture].noisy),
+            )
+        }
+        sources, on_gpu = [*chain(*self.sources.values())], self.device.type == "cuda"
+        self.recorded = Recorded(super().step, sources) if on_gpu else None
 
     def epoch(self, report: Callable[[int], None] = lambda images: None) -> None:
         """Train the next epoch of every network."""
@@ -91,7 +101,10 @@ class Stack(Training):
         return self.rows.gather(1, torch.stack([drawn[_place(t)] for t in self.trainings]))
 
     def step(self, step: int, rows: Tensor) -> Tensor:
-        """One step of every network, for images of `rows` (M, n): their losses (M,)."""
+        """One step of every network, for images of `rows` (M, n): their losses (M, …)."""
+        for purpose, sources in self.sources.items():
+            for source, training in zip(sources, self.trainings, strict=False):
+                source.manual_seed(training.start(purpose, step))
         if self.recorded is None or rows.shape[1] != self.spec.batch_size:
             return super().step(step, rows)
         return self.recorded(step, rows)
@@ -108,7 +121,7 @@ class Stack(Training):
 
     def corrupt(self, clean: Tensor, source: list[Generator]) -> Tensor:
         """Each network's images with its own corruption."""
-        if not source:
+        if not self.sources["corruption"]:
             return clean
         parts = zip(clean, self.trainings, source, strict=True)
         return torch.stack([one.corrupt(images, own) for images, one, own in parts])
@@ -124,12 +137,13 @@ class Stack(Training):
 
     def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
         """A generator for each network; none where nobody would use them."""
-        if any(training.spec.corruption for training in self.trainings) and purpose != "dropout":
-            return [training.draw(purpose, step, epoch) for training in self.trainings]
-        return []
+        if purpose in self.sources:
+            return self.sources[purpose]
+        used = any(self.sources.values())
+        return [training.draw(purpose, step, epoch) for training in self.trainings if used]
 
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
-        """Give each training its losses (M,)."""
+        """Give each training its losses (M, …)."""
         self.optimizer.record()
         nothing = self.optimizer.weights.mul(0).sum(1)  # NaN where a weight is not finite
         parts = [each for each in (nothing, train_loss, validation_loss) if each is not None]
@@ -138,13 +152,16 @@ class Stack(Training):
 
 
 class Recorded:
-    """A step of a stack as one CUDA graph: launched at once instead of kernel by kernel."""
+    """A step of a stack as one CUDA graph: launched at once instead of kernel by kernel.
 
-    def __init__(self, step: Callable[[int, Tensor], Tensor]) -> None:
-        self.step, self.seen, self.graph = step, 0, None
+    Its random numbers are those of `sources`, as these are seeded before each step.
+    """
+
+    def __init__(self, step: Callable[[int, Tensor], Tensor], sources: Sequence[Generator]) -> None:
+        self.step, self.sources, self.seen, self.graph = step, sources, 0, None
 
     def __call__(self, step: int, rows: Tensor) -> Tensor:
-        """The losses (M,) of a step for the images of `rows`, until the next call."""
+        """The losses (M, …) of a step for the images of `rows`, until the next call."""
         if self.seen < WARM:
             self.seen, now, aside = self.seen + 1, torch.cuda.current_stream(), torch.cuda.Stream()
             aside.wait_stream(now)
@@ -154,6 +171,8 @@ class Recorded:
             return loss
         if self.graph is None:
             self.rows, self.graph = rows.clone(), torch.cuda.CUDAGraph()
+            for source in self.sources:
+                self.graph.register_generator_state(source)
             with torch.cuda.graph(self.graph):
                 self.loss = self.step(step, self.rows)
         self.rows.copy_(rows)
@@ -166,25 +185,33 @@ class Stacked(nn.Module):
 
     def __init__(self, networks: Sequence[models.Network]) -> None:
         super().__init__()
-        self.whole, self.error = copy.deepcopy(networks[0]), networks[0].error
-        self.layers = []
+        self.whole, self.layers = copy.deepcopy(networks[0]), []
         for name, layer in networks[0].named_modules():
             for kind, stack in KINDS.items():
                 if isinstance(layer, kind):
                     layers = [network.get_submodule(name) for network in networks]
                     self.layers.append(stack(layers))
                     self.whole.set_submodule(name, self.layers[-1])
+        prices = [getattr(each.spec, each.price) if each.price else 1.0 for each in networks]
+        self.prices = torch.tensor(prices, device=next(self.parameters()).device)
 
     def forward(
-        self, x: Tensor, drop: models.Drop = models.keep, generator: object = None
-    ) -> Tensor:
-        """Reconstructions (M, N, C, H, W) of images of M networks."""
-        beside = x.transpose(0, 1).flatten(1, 2)  # (N, M·C, H, W)
-        return self.whole(beside, drop).unflatten(1, (len(x), -1)).transpose(0, 1)
+        self, x: Tensor, drop: models.Drop = models.keep, generator: list[Generator] | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Reconstructions (M, N, C, H, W) of images of M networks, and what else each returns."""
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss (M,) of each network."""
-        return self.error(output, target, reduction="none").mean((1, 2, 3, 4))
+        def apart(y: Tensor) -> Tensor:
+            return y.unflatten(1, (len(x), -1)).transpose(0, 1)
+
+        beside = x.transpose(0, 1).flatten(1, 2)  # (N, M·C, H, W)
+        return tree_map(apart, self.whole(beside, drop, generator or None))
+
+    def loss(self, output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
+        """The loss (M,) of each network, or its terms (M, 2)."""
+        if isinstance(output, tuple):
+            first, second = torch.vmap(self.whole.error)(output, target).unbind(1)
+            return torch.stack([first, self.prices * second], 1)
+        return self.whole.error(output, target, reduction="none").mean((1, 2, 3, 4))
 
 
 class StackedOptimizer:
@@ -364,7 +391,21 @@ class StackedConv(StackedLayer):
         return self.convolve(x, self.weight.flatten(0, 1), self.bias.flatten(), **self.settings)
 
 
-KINDS = {nn.Linear: StackedLinear, nn.Conv2d: StackedConv, nn.ConvTranspose2d: StackedConv}
+class StackedMixture(StackedLayer, models.LogisticMixture):
+    """M densities of codes (N, M·d)."""
+
+    def __init__(self, layers: Sequence[models.LogisticMixture]) -> None:
+        nn.Module.__init__(self)
+        for name, _ in layers[0].named_parameters():
+            setattr(self, name, _together(layers, name))  # (M, d, parts)
+
+    def bits(self, z: Tensor) -> Tensor:
+        """The bits (N, M) of every code."""
+        return super().bits(z.unflatten(1, (len(self.means), -1)))
+
+
+KINDS = {nn.Linear: StackedLinear, nn.Conv2d: StackedConv, nn.ConvTranspose2d: StackedConv,
+         models.LogisticMixture: StackedMixture}  # fmt: skip
 
 
 class StackedDropout:

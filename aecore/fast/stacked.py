@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
 TILE = {"BLOCK": 32, "PRECISION": "ieee", "num_stages": 1, "num_warps": 4}
-PROGRAMS = 1024  # that a GPU is given at least, so that all of it works
+WIDTH, BLOCK = 8, 128  # channels, at most, and pixels of one program, measured on an H200
+PROGRAMS = 2048  # that a GPU is given at least, so that all of it works
 Axes = tuple[int, int]
 
 
@@ -71,10 +72,10 @@ def _gathered(
     small = large.new_empty(_gathered_shape(large, weight, padding))
     (n, m, c, *_), (d, *of_small) = large.shape, small.shape[2:]
     kernels, positions = weight.permute(0, 2, 3, 4, 1).contiguous(), n * math.prod(of_small)
-    width, block = _tile(d, 4096)
-    _kernels().gathered[_blocks(positions, block), m, _blocks(d, width)](
+    width = min(_power(d), WIDTH)
+    _kernels().gathered[_blocks(positions, BLOCK), m, _blocks(d, width)](
         large, kernels, bias.contiguous(), small, positions, m, c, *size, *of_small, *padding, d,
-        WIDTH=width, BLOCK=block, BIAS=bias.numel() > 0,
+        WIDTH=width, BLOCK=BLOCK, BIAS=bias.numel() > 0, num_warps=2,
     )  # fmt: skip
     return small
 
@@ -88,10 +89,10 @@ def _spread(
     (n, m, d, *of_small), c = small.shape, large.shape[2]
     kernels = weight.permute(0, 1, 3, 4, 2).contiguous()  # (M, D, 3, 3, C)
     positions = n * math.prod((length + 1) // 2 for length in size)
-    width, block = _tile(c, 2048)
-    _kernels().spread[_blocks(positions, block), m, _blocks(c, width)](
+    width = min(_power(c), WIDTH)
+    _kernels().spread[_blocks(positions, BLOCK), m, _blocks(c, width)](
         small, kernels, bias.contiguous(), large, positions, m, c, *size, *of_small, *padding, d,
-        WIDTH=width, BLOCK=block, BIAS=bias.numel() > 0,
+        WIDTH=width, BLOCK=BLOCK, BIAS=bias.numel() > 0, num_warps=2,
     )  # fmt: skip
     return large
 
@@ -188,12 +189,6 @@ _correlated.register_fake(
     lambda small, large, padding: small.new_empty(_correlated_shape(small, large))
 )
 _masked.register_fake(lambda h, y, mask, layer, relu: torch.empty_like(h))
-
-
-def _tile(channels: int, sums: int) -> tuple[int, int]:
-    """Channels and pixels of one program, whose sums stay in its registers."""
-    width = min(_power(channels), 32)
-    return width, max(128, min(512, sums // width))
 
 
 def _power(n: int) -> int:
