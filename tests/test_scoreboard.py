@@ -18,6 +18,7 @@ from aecore.page.claims import CLAIM, REPLICATION
 from aecore.page.reports import EXPERIMENTS, Experiment
 from aecore.publish import fill, pages
 from aecore.publish.fill import Edition
+from aecore.runs import Run, Runs
 from aecore.spec import Spec
 
 SEEDED = [
@@ -138,13 +139,31 @@ def test_a_report_s_own_recipe_is_read_and_only_trained_on_demand(tiny, monkeypa
     specs = {id: Spec.from_dict(dict(known.recipe)) for id, known in EXPERIMENTS.items()}
     assert sum(spec != Spec() for spec in specs.values()) >= 17
     monkeypatch.setattr(reports, "fit", lambda specs, **how: [spec.seed for spec in specs])
-    monkeypatch.setattr(reports, "known", lambda specs: specs[1:])
+    monkeypatch.setattr(reports, "known_runs", lambda specs: specs[1:])
     assert reports.as_reported("B3", "mnist", repeat=True) == [0, 1, 2, 3, 4]
     assert reports.as_reported("B3", "mnist", repeat=False) == []
     assert reports.as_reported("B3", tiny, repeat=True) == []
-    monkeypatch.setattr(reports, "known", lambda specs: specs)
+    monkeypatch.setattr(reports, "known_runs", lambda specs: specs)
     found = reports.as_reported("A2", "mnist", repeat=False, latent_dim=[1, 2])
-    assert [(spec.latent_dim, spec.seed) for spec in found[4:6]] == [(1, 4), (2, 0)]
+    assert [(spec.latent_dim, spec.seed) for spec in found[19:21]] == [(1, 19), (2, 0)]
+    some = reports.as_reported("A2", "mnist", repeat=False, latent_dim=[1, 2], seed=range(3))
+    assert [(spec.latent_dim, spec.seed) for spec in some[2:4]] == [(1, 2), (2, 0)]
+
+
+def test_networks_that_never_learned_are_told_apart_where_they_are_rare():
+    def trained(d, *losses):
+        histories = [[{"train_loss": loss}] for loss in losses]
+        keys = [f"{d} {seed}" for seed in range(len(losses))]
+        return [
+            Run(key, Spec(latent_dim=d, seed=seed), (1, 28, 28), history, 1, {})
+            for seed, (key, history) in enumerate(zip(keys, histories, strict=True))
+        ]
+
+    rare, often = trained(2, 1.0, 1.4, 1.0, 9.0, 1.0), trained(3, 1.0, 9.0, 1.0, None, 1.0)
+    kept, remark = reports.learned(Runs(rare + often))
+    assert [run.key for run in kept] == [f"2 {n}" for n in (0, 1, 2, 4)] + [r.key for r in often]
+    assert remark == "of 10 networks 1 never learned and is left out"
+    assert reports.learned(Runs(rare[:3])) == (rare[:3], "")
 
 
 def test_networks_that_are_hardly_trained_or_of_other_data_say_nothing_of_a_report(page):

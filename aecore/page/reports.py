@@ -1,5 +1,7 @@
 """What the five student reports did and measured, read from `reports.yaml`, its one home."""
 
+import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +11,13 @@ import numpy as np
 import yaml
 
 from aecore.checks import InvalidValue
-from aecore.runs import Runs, fit, known, sweep
+from aecore.runs import Runs, fit, sweep
+from aecore.runs import known as known_runs
 from aecore.spec import Spec
 
 LEAST = 5  # seeds of an experiment; with fewer nothing is said of a figure
+STUCK = 1.5  # times the median loss of its kind: a network above that has not learned,
+RARELY = 0.2  # which is told apart where it befalls no more of them than this
 NOT_YET = "its own recipe has still to be run: repeat=true trains it"
 TOLERANCE = 0.15  # of a reported figure, unless two standard deviations are more
 SCATTER = 0.25  # of a reported figure: a larger standard deviation would let nearly anything pass
@@ -32,6 +37,7 @@ class Experiment:
     figures: Mapping[str, float] = field(default_factory=dict)
     better: str = "lower"  # which side of a figure: lower, higher, or neither
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = LEAST  # networks by that recipe: more where some of them don't learn
     network: str = ""  # what the dense networks' page calls it
     trials: int = 0  # of a search
     millions: float = 0  # of images that its trainings were to see
@@ -56,17 +62,40 @@ class Experiment:
 def as_reported(
     experiment: str, dataset: str, repeat: bool, device: str = "auto", **values: Any
 ) -> Runs:
-    """`LEAST` runs of an experiment by the report's own recipe, for `values` as in `sweep`.
+    """The runs of an experiment by the report's own recipe, for `values` as in `sweep`.
 
-    They don't depend on the profile, so the published ones serve every edition. If some are not
+    One for each of its `seeds`, unless `values` name others. They don't depend on the profile, so the published ones serve every edition. If some are not
     known they are trained with `repeat`; else, and on other data than MNIST, there are none.
     """
-    recipe = Spec.from_dict(dict(EXPERIMENTS[experiment].recipe))
-    specs = sweep(recipe, **values, seed=range(LEAST)) if dataset == "mnist" else []
+    known = EXPERIMENTS[experiment]
+    values.setdefault("seed", range(known.seeds))
+    specs = sweep(Spec.from_dict(dict(known.recipe)), **values) if dataset == "mnist" else []
     if repeat:
         return fit(specs, device=device, weights=False)
-    runs = known(specs)
+    runs = known_runs(specs)
     return runs if len(runs) == len(specs) else Runs()
+
+
+def learned(runs: Runs) -> tuple[Runs, str]:
+    """The runs without those that have not learned, and a remark on these, "" if there are none.
+
+    A network has not whose training loss is more than `STUCK` times the median of all that differ
+    from it by their seed alone. Where it befalls more than `RARELY` of these, all of them stay: by
+    their scatter nothing is then said of a figure.
+    """
+    kept, left = Runs(), 0
+    losses = {run.key: run.history[run.best_epoch - 1]["train_loss"] for run in runs}
+    of = {key: math.inf if loss is None else loss for key, loss in losses.items()}
+    for kind in dict.fromkeys(run.spec.replace(seed=0) for run in runs):
+        alike = [run for run in runs if run.spec.replace(seed=0) == kind]
+        most = STUCK * statistics.median(of[run.key] for run in alike)
+        found = [run for run in alike if of[run.key] <= most]
+        rare = len(alike) - len(found) <= RARELY * len(alike)
+        kept.extend(found if rare else alike)
+        left += len(alike) - len(found) if rare else 0
+    verb = "is" if left == 1 else "are"
+    remark = f"of {len(runs)} networks {left} never learned and {verb} left out"
+    return kept, remark if left else ""
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Experiment]]:
