@@ -64,8 +64,9 @@ def as_reported(
 ) -> Runs:
     """The runs of an experiment by the report's own recipe, for `values` as in `sweep`.
 
-    One for each of its `seeds`, unless `values` name others. They don't depend on the profile, so the published ones serve every edition. If some are not
-    known they are trained with `repeat`; else, and on other data than MNIST, there are none.
+    One for each of its `seeds`, unless `values` name others. They don't depend on the profile, so
+    the published ones serve every edition. If some are not known they are trained with `repeat`;
+    else, and on other data than MNIST, there are none.
     """
     known = EXPERIMENTS[experiment]
     values.setdefault("seed", range(known.seeds))
