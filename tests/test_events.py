@@ -1,5 +1,6 @@
 """TensorBoard's files, read back with TensorBoard."""
 
+import dataclasses
 import io
 import os
 
@@ -50,6 +51,15 @@ def test_tensorboard_reads_the_history_and_the_images(runs, tiny, tmp_path):
         floats = as_floats(images)
         for row, wanted in zip(small, (floats, run.reconstruct(floats)), strict=True):
             assert np.abs(row - wanted[:, 0].numpy()).max() < 0.5 / 255 + 1e-6
+
+
+def test_what_a_run_has_drawn_needs_no_network(runs, tiny, tmp_path):
+    images, (name, run) = load(tiny).test_images[:4], next(iter(runs.items()))
+    without = dataclasses.replace(run, weights={})
+    (file,) = events.write({name: without}, tmp_path, images, [run.reconstruct(images)])
+    (own,) = events.write({name: run}, tmp_path / "own", images)
+    pictures = [read(of.parent).Images(events.PICTURES)[0] for of in (file, own)]
+    assert pictures[0].encoded_image_string == pictures[1].encoded_image_string
 
 
 def test_written_twice_no_curve_is_drawn_twice(runs, tiny, tmp_path):

@@ -82,7 +82,7 @@ def accuracies(runs: Sequence[Run], **where: Unpack[Where]) -> pd.DataFrame:
     for run in runs:
         checks.choice("architecture", run.spec.architecture, ("classifier",))
     frozen = list(dict.fromkeys(run.spec.frozen for run in runs if run.spec.frozen))
-    encoders = dict(zip(frozen, fit(frozen, **where), strict=True))
+    encoders = dict(zip(frozen, fit(frozen, weights=False, **where), strict=True))
     question, labels = {"table": "classifier", "version": PROBE}, [available(r.spec) for r in runs]
     asked = [Asked(question | {"run": run.key}, (run, encoders.get(run.spec.frozen)), count)
              for run, count in zip(runs, labels, strict=True)]  # fmt: skip

@@ -1,7 +1,8 @@
 """TensorBoard event files: loss curves of runs, and originals above their reconstructions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,20 +27,23 @@ def folder(logdir: str | None, dataset: str) -> Path:
     return writable_folder("logdir", logdir or str(home() / "tensorboard" / Path(dataset).stem))
 
 
-def write(runs: Mapping[str, Run], folder: Path, images: Tensor) -> list[Path]:
+def write(
+    runs: Mapping[str, Run], folder: Path, images: Tensor, drawn: Sequence[Tensor] = ()
+) -> list[Path]:
     """The event files of `runs`, each in a sub-folder of `folder` that has the run's name.
 
     Every number of a run's history is a scalar of its name at its epoch; `images` (N, C, H, W),
-    bytes or in [0, 1], are a picture above their reconstructions at the last epoch. An older file
-    in a sub-folder makes way when the new one is complete, so that no curve is drawn twice. Raises
-    `InvalidValue` if a folder can't be written.
+    bytes or in [0, 1], are a picture above their reconstructions at the last epoch: what each run
+    has `drawn`, or draws now. An older file in a sub-folder makes way when the new one is complete,
+    so that no curve is drawn twice. Raises `InvalidValue` if a folder can't be written.
     """
-    files = []
-    for name, run in runs.items():
+    files, floats = [], as_floats(images)
+    for (name, run), own in zip_longest(runs.items(), drawn):
         place = writable_folder("logdir", str(folder)) / readable(name)
         try:
             place.mkdir(parents=True, exist_ok=True)
-            files.append(_write(place, run, as_floats(images)))
+            output = run.reconstruct(floats) if own is None else own
+            files.append(_write(place, run, floats, output))
         except OSError as error:
             reason = error.strerror or error
             raise InvalidValue(
@@ -58,10 +62,10 @@ def command(folder: Path) -> str:
     return f'tensorboard --logdir "{typed(folder)}"'
 
 
-def _write(place: Path, run: Run, images: Tensor) -> Path:
+def _write(place: Path, run: Run, images: Tensor, output: Tensor) -> Path:
     from torch.utils.tensorboard import SummaryWriter
 
-    rows = [torch.cat(list(part), 2) for part in (images, run.reconstruct(images))]
+    rows = [torch.cat(list(part), 2) for part in (images, output)]
     picture = (torch.cat(rows, 1).clamp(0, 1) * 255).round().byte()  # (C, 2 H, N W)
     picture = picture.repeat_interleave(ZOOM, 1).repeat_interleave(ZOOM, 2)
     older = list(place.glob(EVENTS))
