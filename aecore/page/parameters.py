@@ -28,12 +28,9 @@ TYPES = ("int", "float", "str", "bool", "list", "dict")
 LIMITS = {"at least": "low", "above": "above", "at most": "high", "below": "below"}
 
 
-def _text(pattern: str, allowed: str) -> checks.Check:
-    def check(name: str, value: object) -> None:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-            raise InvalidValue.of(name, value, allowed)
-
-    return check
+def _device(name: str, value: object) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"(auto|cpu|cuda)(:\d+)?", value):
+        raise InvalidValue.of(name, value, "auto, or a device of torch such as cpu, cuda or cuda:0")
 
 
 def _data_set(name: str, value: object) -> None:
@@ -41,10 +38,9 @@ def _data_set(name: str, value: object) -> None:
         raise InvalidValue.of(name, value, f"one of {KNOWN}")
 
 
-OF_TORCH = "auto, or a device of torch such as cpu, cuda or cuda:0"
 KINDS = {
     "a data set": _data_set,
-    "a device": _text(r"(auto|cpu|cuda)(:\d+)?", OF_TORCH),
+    "a device": _device,
     "a network": lambda name, value: parse_network(name, value),
     "a folder": writable_folder,
     "a class": partial(checks.whole, low=0),

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, unlabel_rgb
 
-from aecore.page.style import COLORS, ORANGE, TEMPLATE
+from aecore.page.style import COLORS, ORANGE, TEMPLATE, strokes
 
 KINDS = {"scatter", "scattergl", "heatmap", "parcoords", "surface", "scatter3d"}
 LETTER, ROW = 6.8, 20  # pixels: the mean width of a letter, the height of a line of the legend
@@ -264,9 +264,8 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
         parts.append(_path(*line, **look, stroke_width=width))
     if trace.type == "scatter" and trace.error_y.array is not None:
         high, low = y.at(trace.y + trace.error_y.array), y.at(trace.y - trace.error_y.arrayminus)
-        gap = np.full(len(across), np.nan)
-        ends = np.stack([across, across, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel()
-        parts.append(_path(*ends, stroke=color, stroke_width=2))
+        bars = strokes(across, across), strokes(low, high)
+        parts.append(_path(*bars, stroke=color, stroke_width=2))
     if "markers" in mode:
         parts.append(_markers(across, up, trace.marker, color))
     if "text" in mode:
