@@ -234,7 +234,7 @@ OPTIONS: dict[str, dict] = {
     "--json": {"action": "store_true", "help": "one JSON object a line"},
     "--dry-run": {"action": "store_true", "help": "only say what would go"},
 }
-CODING, INSIDE = "--dataset --dim --step", "--model-inside"
+CODING = "--dataset --dim --step"
 COMMANDS = {
     "data": (_data, "fetch and verify a data set, and say from where", "--dataset"),
     "run": (_run, "execute notebooks", "names --profile --dataset --kernel --set --again"),
