@@ -155,9 +155,7 @@ def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figu
     `customdata` of a point is the number of its image, which the book shows on pointing at it.
     """
     figure = _scatters(panels, labels, len(panels), 460, {"size": 4, "opacity": 0.75}, 16)
-    for column in range(len(panels)):
-        anchor = {"scaleanchor": f"x{column + 1 if column else ''}", "constrain": "domain"}
-        figure.update_yaxes(**anchor, row=1, col=column + 1)
+    figure.for_each_yaxis(lambda axis: axis.update(scaleanchor=axis.anchor, constrain="domain"))
     figure.update_layout(legend={"y": 1.13}, margin={"t": 84})
     return figure.update_xaxes(constrain="domain")
 

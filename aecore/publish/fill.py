@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class Edition:
         section, name = wanted.split("/")
         every = list(outputs(self.pages[section])) if section in self.pages else []
         parts = [output.get("data", {}).get("text/html", "") for output in every]
-        for figure, caption in zip(parts, [*parts[1:], ""], strict=bool(parts)):
+        for figure, caption in pairwise([*parts, ""]):
             if f' data-name="{name}"' in figure.partition(">")[0]:
                 return raw(figure + WHENCE.sub("", caption))
         return self._not_run(section)

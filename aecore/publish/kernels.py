@@ -115,7 +115,6 @@ def own_first() -> Iterator[None]:
 
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "kernels").mkdir()
         write_kernel_spec(Path(place) / "kernels" / "python3")
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (place, before)))
         try:

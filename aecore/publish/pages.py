@@ -142,11 +142,9 @@ def _sections(page: nodes.document) -> list[tuple[str, str]]:
     found, kinds = [], nodes.paragraph | nodes.term | nodes.raw
     for section in page.findall(nodes.section):
         told = []
-        for part in section.findall(lambda node: isinstance(node, kinds)):
-            inside = part.parent
-            while not isinstance(inside, nodes.section):
-                inside = inside.parent
-            if inside is section:
+        for child in section:
+            own = [] if isinstance(child, nodes.section) else child.findall()
+            for part in (part for part in own if isinstance(part, kinds)):
                 raw = isinstance(part, nodes.raw)
                 told += _plain(part.astext()) if raw else [part.astext()]
         if told:
