@@ -17,6 +17,7 @@ from typing import Any
 from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
+from aecore.data import load
 from aecore.page import classes
 from aecore.spec import Spec, check_field
 from aecore.store.forms import is_path
@@ -159,8 +160,6 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     fields of `Spec` make the spec, with `changes` over them. Cells that need classes are left out
     from then on if the data have none (see `page.classes`). Raises `InvalidValue`.
     """
-    from aecore.data import load  # brings torch
-
     said = {name: text for name, text in names["__annotations__"].items() if name in names}
     descriptions = {n: t.__name__ if isinstance(t, type) else str(t) for n, t in said.items()}
     values = {name: check(name, names[name], text) for name, text in descriptions.items()}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from PIL import Image, ImageDraw
 from plotly.colors import hex_to_rgb, unlabel_rgb
 
 from aecore.page.style import COLORS, ORANGE, TEMPLATE, strokes
@@ -52,8 +53,6 @@ def still(figure: go.Figure, width: int, height: int) -> str:
 
 def picture(pixels: np.ndarray, form: str, **options: int) -> str:
     """A picture (C, H, W) in [0, 1], C = 1, 3 or with alpha 4, clipped, as a data URL."""
-    from PIL import Image
-
     values = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     file = io.BytesIO()
     image = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
@@ -470,8 +469,6 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
 
 def _painted(places: np.ndarray, z: np.ndarray, scale: Any, width: int, height: int) -> str:
     """The squares of a surface, heights `z` (n, m) at `places` (3, n, m), the farthest first."""
-    from PIL import Image, ImageDraw
-
     corners = np.stack(
         [places[:, :-1, :-1], places[:, 1:, :-1], places[:, 1:, 1:], places[:, :-1, 1:]]
     )

@@ -19,16 +19,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import papermill
 import psutil
 from jupyter_core.utils import ensure_event_loop
 from loky import cpu_count
 
 from aecore import checks
 from aecore.checks import InvalidValue
+from aecore.data import load
+from aecore.engine import cluster
 from aecore.publish import kernels, parameters
 from aecore.publish.parameters import Values
 from aecore.publish.progress import INTERVAL, Progress, Told
 from aecore.store import forms, paths
+from aecore.store.entries import Store
+from aecore.store.sources import DataError
 
 DATASET = "mnist"
 OF_MNIST, BATCH = 60_000, 128  # training images, and those of one step
@@ -120,8 +126,6 @@ def _at_once(devices: set[str]) -> int:
     """
     if asked := os.environ.get("AECORE_AT_ONCE"):
         return checks.whole("AECORE_AT_ONCE", int(asked) if asked.isdecimal() else asked, 1)
-    from aecore.engine import cluster
-
     cores = cpu_count()
     free = psutil.virtual_memory().available
     small = cores < 2 or free < 2 * (KERNEL + cores * WORKER)
@@ -268,8 +272,6 @@ def _longer(defaults: Values, dataset: str) -> Values:
     Those defaults are for as many images as stand beside them, `guided_epochs` for
     `guided_images`, or for all of MNIST's; a few hundred would teach a network nothing.
     """
-    from aecore.data import load
-
     there, longer = max(BATCH, len(load(dataset).train_images)), {}
     for name, value in defaults.items():
         if found := re.fullmatch(r"(\w+_)?epochs|epoch_choices", name):
@@ -282,9 +284,6 @@ def _longer(defaults: Values, dataset: str) -> Values:
 def _made_with(job: _Job) -> dict[str, Any]:
     """What the notebook will be made with; raises if kernel, store, data or device won't do."""
     kernels.command(job.kernel)
-    from aecore.data import load
-    from aecore.store.entries import Store
-
     Store().check_writable()
     data = load(job.dataset)
     parameters.checked_with_data(job.name, job.known, job.values, data)
@@ -322,8 +321,6 @@ def _check_workers(datasets: set[str]) -> None:
 
     Without one, `BatchError` where processes of this machine have no memory to meet in.
     """
-    from aecore.engine import cluster
-
     if address := cluster.address():
         cluster.Cluster(address, datasets).close()
         return
@@ -338,8 +335,6 @@ def _check_workers(datasets: set[str]) -> None:
 
 
 def _execute(job: _Job, kernel: Any, out: Path, told: Told, ahead: kernels.Kernels) -> Outcome:
-    import nbformat
-
     accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
     started, clock = datetime.now(UTC), time.perf_counter()
     place, problem = job.notebook, None
@@ -371,9 +366,6 @@ def _execute(job: _Job, kernel: Any, out: Path, told: Told, ahead: kernels.Kerne
 
 def _digest(job: _Job) -> str:
     """The digest of the images that the notebook's data set has now; of none if it has gone."""
-    from aecore.data import load
-    from aecore.store.sources import DataError
-
     try:
         return load(job.dataset).digest
     except DataError:
@@ -382,8 +374,6 @@ def _digest(job: _Job) -> str:
 
 def _papermill(job: _Job, kernel: Any, draft: Path, told: Told) -> str | None:
     """Executes the notebook, as it was checked, into `draft`; returns its problem if it has one."""
-    import papermill
-
     checked = draft.with_name(f"checked-{draft.name}")  # its file may have been edited since
     try:
         checked.write_text(json.dumps(job.known.content), encoding="utf-8")

@@ -18,10 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ipykernel.kernelspec import write_kernel_spec
 from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_core.utils import run_sync
 
 from aecore.checks import InvalidValue
+from aecore.engine.pool import resolve_device
 
 PACKAGES = ("aecore", "torch", "numpy", "scikit-learn", "plotly", "papermill")
 PROBE = (
@@ -111,8 +114,6 @@ class Kernels:
 @contextmanager
 def own_first() -> Iterator[None]:
     """Within it, the kernel `python3` is this interpreter, whatever else is called so."""
-    from ipykernel.kernelspec import write_kernel_spec
-
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as place:
         write_kernel_spec(Path(place) / "kernels" / "python3")
@@ -127,8 +128,6 @@ def own_first() -> Iterator[None]:
 
 def command(kernel: str) -> list[str]:
     """The command that starts a kernel; raises `InvalidValue` with the known ones' names."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
     try:
         return KernelSpecManager().get_kernel_spec(kernel).argv
     except NoSuchKernel:
@@ -138,8 +137,6 @@ def command(kernel: str) -> list[str]:
 
 def environment(device: str) -> dict[str, Any]:
     """The device that `device` stands for here, and the versions of what results depend on."""
-    from aecore.engine.pool import resolve_device
-
     versions = {"python": platform.python_version()}
     return {
         "device": str(resolve_device(device)),
