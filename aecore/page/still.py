@@ -120,11 +120,11 @@ class _Axis:
 
 
 def _tag(name: str, content: str = "", **options: Any) -> str:
-    given = "".join(
-        f' {key if key in ("viewBox", "preserveAspectRatio") else key.replace("_", "-")}='
-        f'"{round(value, 1) if isinstance(value, float) else html.escape(str(value))}"'
-        for key, value in options.items() if value is not None
-    )  # fmt: skip
+    given = ""
+    for key, value in options.items():
+        if value is not None:
+            shown = round(value, 1) if isinstance(value, float) else html.escape(str(value))
+            given += f' {key.replace("_", "-")}="{shown}"'
     return f"<{name}{given}>{content}</{name}>" if content else f"<{name}{given}/>"
 
 
@@ -227,13 +227,13 @@ def _square(x: _Axis, y: _Axis) -> None:
 
 
 def _grid(x: _Axis, y: _Axis) -> list[str]:
-    ends, parts, last = [], [], -np.inf
+    ends, last = [], -np.inf
     if x.axis.showgrid is not False:
         ends += [(at, y.start, at, y.end) for at, _ in x.ticks()]
     if y.axis.showgrid is not False:
         ends += [(x.start, at, x.end, at) for at, _ in y.ticks()]
-    lines = np.array([[(a, b), (c, d), (np.nan, np.nan)] for a, b, c, d in ends]).reshape(-1, 2)
-    parts.append(_path(*lines.T, stroke="#80808040"))
+    left, low, right, high = np.reshape(ends, (-1, 4)).T
+    parts = [_path(strokes(left, right), strokes(low, high), stroke="#80808040")]
     for at, word in x.marks():
         if at - LETTER * len(word) / 2 > last:  # else there is no room for it
             parts.append(_text(at, y.start + 18, word))
@@ -298,9 +298,9 @@ def _legend(figure: go.Figure, width: int) -> tuple[str, int]:
     shown = [t for t in figure.data if t.name and t.showlegend is not False and t.type != "heatmap"]
     if figure.layout.showlegend is False or len(shown) < 2:
         return "", 0
-    title = figure.layout.legend.title.text
-    parts, x, y = [_text(8, ROW, title, "start")] if title else [], 8.0, float(ROW)
-    x += LETTER * len(title) + 16 if title else 0
+    title = figure.layout.legend.title.text or ""
+    parts, y = [_text(8, ROW, title, "start")], float(ROW)
+    x = 24 + LETTER * len(title) if title else 8.0
     for number, trace in enumerate(shown):
         words = trace.name
         if x > 8 and x + 34 + LETTER * len(words) > width:
