@@ -31,8 +31,6 @@ PROBE = (
     "import json, sys; from aecore.publish.kernels import environment;"
     "print(json.dumps(environment(sys.argv[1])))"
 )
-
-
 LONGEST = 90  # of what the names of sockets begin with: systems end at some 100
 AHEAD = 2  # kernels that start, and import what most notebooks need, while another one works
 IMPORTS = ("aecore.page.curves", "aecore.analysis.regularity", "aecore.page.live")
