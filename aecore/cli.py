@@ -113,10 +113,9 @@ def _book(given: argparse.Namespace) -> None:
 
 
 def _store_ls(given: argparse.Namespace) -> None:
-    from aecore.store import upkeep
-    from aecore.store.entries import Store
+    from aecore.store import entries, upkeep
 
-    for line in upkeep.listing(Store()):
+    for line in upkeep.listing(entries.Store()):
         if given.json:
             print(json.dumps(line))
             continue
@@ -130,10 +129,9 @@ def _store_ls(given: argparse.Namespace) -> None:
 
 
 def _store_verify(given: argparse.Namespace) -> int:
-    from aecore.store import upkeep
-    from aecore.store.entries import Store
+    from aecore.store import entries, upkeep
 
-    store = Store()
+    store = entries.Store()
     found = list(upkeep.damages(store))
     for path, problem in found:
         print(f"damaged  {path}: {problem}")
@@ -143,11 +141,10 @@ def _store_verify(given: argparse.Namespace) -> int:
 
 
 def _store_gc(given: argparse.Namespace) -> None:
-    from aecore.store import upkeep
-    from aecore.store.entries import Store
+    from aecore.store import entries, upkeep
 
     total = 0
-    for path in upkeep.leftovers(Store()):
+    for path in upkeep.leftovers(entries.Store()):
         total += upkeep.size(path)
         print(f"{'would remove' if given.dry_run else 'removed'}  {path}")
         if not given.dry_run:
@@ -234,7 +231,7 @@ OPTIONS: dict[str, dict] = {
     "--json": {"action": "store_true", "help": "one JSON object a line"},
     "--dry-run": {"action": "store_true", "help": "only say what would go"},
 }
-CODING, INSIDE = "--dataset --dim --step", "--model-inside"
+CODING = "--dataset --dim --step"
 COMMANDS = {
     "data": (_data, "fetch and verify a data set, and say from where", "--dataset"),
     "run": (_run, "execute notebooks", "names --profile --dataset --kernel --set --again"),

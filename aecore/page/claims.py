@@ -168,14 +168,10 @@ def _verdict(parts: Parts, unlike: str) -> tuple[str | None, str]:
         return "not testable", "without a figure or a word to test"
     words = {True: REPRODUCED, False: MISSED}
     of = {name: words.get(part, part) for name, part in parts.items()}
-    missed, better, still_open = (
-        [name for name, part in of.items() if part == kind] for kind in (MISSED, BETTER, None)
-    )
-    why = [f"not found again: {_some(missed)}"] if missed else []
-    why += [f"still open: {_some(still_open)}"] if still_open else []
-    why += [f"better: {_some(better)}"] if better else []
-    verdict = None if still_open else BETTER if better else REPRODUCED
-    return MISSED if missed else verdict, "; ".join(why)
+    kinds = {MISSED: "not found again", None: "still open", BETTER: "better"}  # the first decides
+    named = {kind: [name for name, part in of.items() if part == kind] for kind in kinds}
+    why = {kind: f"{kinds[kind]}: {_some(names)}" for kind, names in named.items() if names}
+    return next(iter(why), REPRODUCED), "; ".join(why.values())
 
 
 def _listed(measured: Measured) -> str:

@@ -318,9 +318,8 @@ def parallel_coordinates(
     for field in (*fields, "validation_loss"):
         values, ticks = finished[field], {}
         if not pd.api.types.is_numeric_dtype(values):
-            names = sorted(set(values))
-            values, ticks = values.map(names.index), {"tickvals": [*range(len(names))]}
-            ticks["ticktext"] = names
+            values, names = pd.factorize(values, sort=True)
+            ticks = {"tickvals": [*range(len(names))], "ticktext": [*names]}
         elif pd.api.types.is_integer_dtype(values) and np.ptp(values) < 12:
             ticks = {"tickvals": [*range(values.min(), values.max() + 1)]}
         elif field in logarithmic:

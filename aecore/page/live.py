@@ -57,9 +57,8 @@ def morph_player(
         put('<p class="aecore-static">No player: pages can\'t run this network.</p>', "no player")
         return
     codes = {str(label): [float(value) for value in code] for label, code in points.items()}
-    player = script("aecore-data", {"points": codes, "steps": int(steps)})
-    _put_live("morph", "The morphing player", player + script("aecore-decoder", decoder))
-    caption_of(caption, runs)
+    data = {"points": codes, "steps": int(steps)}
+    _put_live("morph", "The morphing player", caption, runs, data=data, decoder=decoder)
 
 
 def neighbor_picker(
@@ -78,17 +77,13 @@ def neighbor_picker(
     """
     every = [np.ravel(found) for found in (queries, *rows.values())]
     used = np.unique(np.concatenate(every))
-    places = {
-        name: np.searchsorted(used, np.asarray(found)).tolist() for name, found in rows.items()
-    }
     data = {
         "sheet": image_sheet(images[used.tolist()]),
         "labels": [int(labels[number]) for number in used],
-        "queries": np.searchsorted(used, np.asarray(queries)).tolist(),
-        "rows": places,
+        "queries": np.searchsorted(used, queries).tolist(),
+        "rows": {name: np.searchsorted(used, found).tolist() for name, found in rows.items()},
     }
-    _put_live("neighbors", "The picker of neighbors", script("aecore-data", data))
-    caption_of(caption, runs)
+    _put_live("neighbors", "The picker of neighbors", caption, runs, data=data)
 
 
 def draw(
@@ -109,10 +104,8 @@ def draw(
     """
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"denoiser": "denoiser" in networks["networks"], "sizes": _sizes(networks)}
-    data["codecs"] = dict(codecs or {})
-    scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
-    _put_live("draw", "A square to draw on", scripts, name)
-    caption_of(caption, runs)
+    data["codecs"] = codecs or {}
+    _put_live("draw", "A square to draw on", caption, runs, name, data=data, networks=networks)
 
 
 def sizes(
@@ -131,8 +124,7 @@ def sizes(
     lines = {name: sorted((d, e) for d, e in of.items() if e == e) for name, of in errors.items()}
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"errors": lines, "sizes": _sizes(networks)}
-    _put_live("sizes", "A slider over the sizes of the code", script("aecore-data", data))
-    caption_of(caption, runs)
+    _put_live("sizes", "A slider over the sizes of the code", caption, runs, data=data)
 
 
 def _sizes(networks: Mapping[str, Any]) -> list[int]:
@@ -165,8 +157,7 @@ def walk(
     ]
     data = {"planes": shown, "examples": _sheet(images), "shape": list(images.shape[1:])}
     data |= {"colors": COLORS, "labels": [int(label) for label in labels]}
-    _put_live("walk", "A plane to walk in", script("aecore-data", data))
-    caption_of(caption, runs)
+    _put_live("walk", "A plane to walk in", caption, runs, data=data)
 
 
 def ways(
@@ -189,8 +180,7 @@ def ways(
     codes = np.round(np.asarray(paths, dtype=float), 4).tolist()
     data = {"decoder": decoder["name"], "pairs": np.asarray(pairs).tolist(), "paths": codes}
     data["lengths"] = np.round(np.asarray(lengths, dtype=float), 4).tolist()
-    _put_live("ways", "Films from any class to any other", script("aecore-data", data))
-    caption_of(caption, runs)
+    _put_live("ways", "Films from any class to any other", caption, runs, data=data)
 
 
 def damage(
@@ -212,9 +202,7 @@ def damage(
     ]
     data = {"networks": networks["name"], "examples": _sheet(examples), "start": start}
     data |= {"kinds": list(networks["networks"]), "curves": lines}
-    scripts = script("aecore-data", data) + script("aecore-networks", dict(networks))
-    _put_live("damage", "An image to damage", scripts)
-    caption_of(caption, runs)
+    _put_live("damage", "An image to damage", caption, runs, data=data, networks=networks)
 
 
 def film(
@@ -245,8 +233,7 @@ def film(
         "colors": COLORS,
         "losses": {name: list(enumerate(values)) for name, values in losses.items()},
     }
-    _put_live("film", "A film of the training", script("aecore-data", data))
-    caption_of(caption, runs)
+    _put_live("film", "A film of the training", caption, runs, data=data)
 
 
 def file(
@@ -270,16 +257,23 @@ def file(
         return
     data = {"file": base64.b64encode(content).decode(), "codec": codec}
     data |= {"examples": _sheet(originals), "numbers": np.asarray(numbers).tolist()}
-    scripts = script("aecore-data", data) + script("aecore-decoder", decoder)
-    _put_live("file", "A file that the page decodes", scripts)
-    caption_of(caption, runs)
+    _put_live("file", "A file that the page decodes", caption, runs, data=data, decoder=decoder)
 
 
-def _put_live(kind: str, what: str, scripts: str, name: str | None = None) -> None:
-    """Displays what `book/assets/live.js` brings to life."""
+def _put_live(
+    kind: str,
+    what: str,
+    caption: str,
+    runs: Iterable[Any],
+    name: str | None = None,
+    **parts: Mapping[str, Any],
+) -> None:
+    """Displays what `book/assets/live.js` brings to life from its `parts`, and a caption."""
     named = f' data-name="{escape(name)}"' if name else ""
     note = f"{what} is live in the book."
     static = f'<p class="aecore-static">{note}</p>'
     look = "aecore-play " if kind in PLAY else ""
+    scripts = "".join(script(f"aecore-{part}", value) for part, value in parts.items())
     markup = f'<figure class="{look}aecore-{kind}" data-live="{kind}"{named}>'
     put(f"{markup}{static}{scripts}</figure>", note)
+    caption_of(caption, runs)

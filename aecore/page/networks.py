@@ -18,9 +18,7 @@ def decoder(run: Any) -> dict[str, Any] | None:
     the first convolution, a reshape; a sigmoid ends it. None for an architecture that pages can't
     run. By its name another part of the page finds it.
     """
-    if not FAMILIES[run.spec.architecture].live:
-        return None
-    return _payload(run, "f4", decoder=_side(run, "decoder", "sigmoid"))
+    return _payload(run, "f4", ("decoder",))
 
 
 def network(run: Any) -> dict[str, Any] | None:
@@ -29,11 +27,7 @@ def network(run: Any) -> dict[str, Any] | None:
     That costs less than 0.0005 of a pixel's range (root mean square, published runs on the test
     images); at an edge a single pixel may be off by some hundredths.
     """
-    if not FAMILIES[run.spec.architecture].live:
-        return None
-    return _payload(
-        run, "f2", encoder=_side(run, "encoder", "linear"), decoder=_side(run, "decoder", "sigmoid")
-    )
+    return _payload(run, "f2", ("encoder", "decoder"))
 
 
 def linear(pca: Any, image_shape: Sequence[int]) -> dict[str, Any]:
@@ -46,21 +40,23 @@ def linear(pca: Any, image_shape: Sequence[int]) -> dict[str, Any]:
     return {**of_codes, "weights": "f2", **sides}
 
 
-def _payload(run: Any, weights: str, **sides: list[dict[str, Any]]) -> dict[str, Any]:
-    sides = {side: [_encoded(layer, weights) for layer in of] for side, of in sides.items()}
+def _payload(run: Any, weights: str, of: Sequence[str]) -> dict[str, Any] | None:
+    if not FAMILIES[run.spec.architecture].live:
+        return None
+    sides = {side: [_encoded(layer, weights) for layer in _side(run, side)] for side in of}
     of_codes = {"latent_dim": run.spec.latent_dim, "shape": list(run.image_shape)}
     return {"name": _name(sides), **of_codes, "weights": weights, **sides}
 
 
-def _side(run: Any, side: str, last: str) -> list[dict]:
-    """The layers of encoder or decoder, activations between them, and the `last` at the end."""
+def _side(run: Any, side: str) -> list[dict]:
+    """The layers of encoder or decoder, and the activations after them but for linear ones."""
     layers: list[dict[str, Any]] = []
     for module in getattr(run.model, side):
         layer = _layer(module)
         if layer["type"] == "conv_transpose" and layers[-2]["type"] == "linear":
             layers.append({"type": "reshape", "shape": list(run.model.smallest)})
         layers += [layer, {"type": run.spec.activation}]
-    layers[-1] = {"type": last}
+    layers[-1] = {"type": "sigmoid" if side == "decoder" else "linear"}
     return [of for of in layers if "weight" in of or of["type"] != "linear"]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from aecore import checks
 from aecore.checks import InvalidValue
 from aecore.corruption import Masking
+from aecore.data import load
 from aecore.page import classes
 from aecore.spec import Spec, check_field
 from aecore.store.forms import is_path
@@ -28,12 +29,9 @@ TYPES = ("int", "float", "str", "bool", "list", "dict")
 LIMITS = {"at least": "low", "above": "above", "at most": "high", "below": "below"}
 
 
-def _text(pattern: str, allowed: str) -> checks.Check:
-    def check(name: str, value: object) -> None:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.DOTALL):
-            raise InvalidValue.of(name, value, allowed)
-
-    return check
+def _device(name: str, value: object) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"(auto|cpu|cuda)(:\d+)?", value):
+        raise InvalidValue.of(name, value, "auto, or a device of torch such as cpu, cuda or cuda:0")
 
 
 def _data_set(name: str, value: object) -> None:
@@ -41,10 +39,9 @@ def _data_set(name: str, value: object) -> None:
         raise InvalidValue.of(name, value, f"one of {KNOWN}")
 
 
-OF_TORCH = "auto, or a device of torch such as cpu, cuda or cuda:0"
 KINDS = {
     "a data set": _data_set,
-    "a device": _text(r"(auto|cpu|cuda)(:\d+)?", OF_TORCH),
+    "a device": _device,
     "a network": lambda name, value: parse_network(name, value),
     "a folder": writable_folder,
     "a class": partial(checks.whole, low=0),
@@ -163,8 +160,6 @@ def recipe(names: dict[str, Any], **changes: Any) -> Spec:
     fields of `Spec` make the spec, with `changes` over them. Cells that need classes are left out
     from then on if the data have none (see `page.classes`). Raises `InvalidValue`.
     """
-    from aecore.data import load  # brings torch
-
     said = {name: text for name, text in names["__annotations__"].items() if name in names}
     descriptions = {n: t.__name__ if isinstance(t, type) else str(t) for n, t in said.items()}
     values = {name: check(name, names[name], text) for name, text in descriptions.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from aecore.page.style import COLORS, GRAY, NAMED, ORANGE, figure_of, marker_of, panels_of
+from aecore.page.style import COLORS, GRAY, NAMED, ORANGE, figure_of, marker_of, panels_of, strokes
 
 CENTROID = "centroid: %{text}<extra></extra>"  # on pointing at it
 UPRIGHT = {"x": 0, "y": 0, "z": 1}
@@ -31,9 +31,8 @@ def distance_surface(plane: Any) -> go.Figure:
     figure.add_surface(**grid, **look, customdata=_small(plane.nearest.numpy()))
     # The heads are above the surface and apart, so that none hides which class is where.
     (left, up), top = _beside(plane.centroids.numpy()).T, np.full(len(x), 1.04 * float(z.max()))
-    gap, line = np.full(len(x), np.nan), {"color": ORANGE, "width": 3}
-    ends = ((x, left, gap), (y, up, gap), (np.zeros(len(x)), top, gap))
-    stems = dict(zip("xyz", (np.stack(of, 1).ravel() for of in ends), strict=True))
+    stems = {"x": strokes(x, left), "y": strokes(y, up), "z": strokes(np.zeros(len(x)), top)}
+    line = {"color": ORANGE, "width": 3}
     figure.add_scatter3d(**stems, mode="lines", line=line, hoverinfo="skip")
     dots = {"size": 5, "color": ORANGE, "line": {"color": "white", "width": 1}}
     look = {"mode": "markers+text", "marker": dots, "text": _names(plane.centroids)}
@@ -61,8 +60,7 @@ def basin_map(plane: Any) -> go.Figure:
     look = {"zmin": -0.5, "zmax": classes - 0.5, "colorscale": colors, "showscale": False}
     look["hovertemplate"] = "x %{x:.2f}, y %{y:.2f}: basin of %{z}<extra></extra>"
     figure.add_heatmap(**basins, **look, opacity=0.55)
-    figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(showgrid=False)
+    figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
     return _named(figure, plane.centroids)
 
 
@@ -75,11 +73,9 @@ def stretch_map(plane: Any, stretch: Any, ellipses: Any) -> go.Figure:
     figure.add_heatmap(**values, **look, hovertemplate=hover)
     rings = np.pad(ellipses.numpy(), ((0, 0), (0, 1), (0, 0)), constant_values=np.nan)
     x, y = rings.reshape(-1, 2).T
-    figure.add_scatter(
-        x=x, y=y, mode="lines", line={"color": "white", "width": 1}, hoverinfo="skip"
-    )
-    figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(showgrid=False)
+    line = {"color": "white", "width": 1}
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip")
+    figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
     return _named(figure, plane.centroids, "white")
 
 
@@ -91,29 +87,24 @@ def code_scatter(codes: Any, labels: Any, centroids: Any) -> go.Figure:
         marker = {"size": 3, "opacity": 0.6, **marker_of(number)}
         hover = f"x %{{x:.2f}}, y %{{y:.2f}}<extra>{number}</extra>"
         look = {"mode": "markers", "marker": marker, "hovertemplate": hover}
-        figure.add_scattergl(
-            x=x, y=y, name=str(number), **look, showlegend=1 < len(centroids) <= NAMED
-        )
+        look["showlegend"] = 1 < len(centroids) <= NAMED
+        figure.add_scattergl(x=x, y=y, name=str(number), **look)
     return _named(figure, centroids)
 
 
 def _named(figure: go.Figure, centroids: Any, color: str | None = None) -> go.Figure:
     """The figure of a plane with its axes, and the centroids as dots, each with its number."""
     x, y = centroids.numpy().T
-    at = _beside(centroids.numpy())
-    gap = np.full(len(at), np.nan)
-    ends = [
-        np.stack([here, there, gap], 1).ravel() for here, there in zip((x, y), at.T, strict=True)
-    ]
+    left, up = _beside(centroids.numpy()).T
     look = {"mode": "lines", "line": {"color": color or GRAY, "width": 1}, "hoverinfo": "skip"}
     # Plotly draws what is in WebGL over all else, so on such points the names have to be too.
     add = figure.add_scattergl if figure.data[0].type == "scattergl" else figure.add_scatter
-    add(x=ends[0], y=ends[1], **look, showlegend=False)
+    add(x=strokes(x, left), y=strokes(y, up), **look, showlegend=False)
     edge = {"color": "black", "width": 1}
     dots = {"mode": "markers", "marker": {"size": 8, "color": ORANGE, "line": edge}}
     about = {"text": _names(centroids), "hovertemplate": CENTROID, "showlegend": False}
     add(x=x, y=y, **dots, **about)
-    add(x=at[:, 0], y=at[:, 1], **_labels(_names(centroids), color))
+    add(x=left, y=up, **_labels(_names(centroids), color))
     figure.update_xaxes(title="x", constrain="domain")
     return figure.update_yaxes(title="y", scaleanchor="x", constrain="domain")
 
@@ -144,13 +135,8 @@ def _apart(points: np.ndarray, gap: float, rings: Sequence[float]) -> np.ndarray
 def _labels(names: Sequence[str], color: str | None = None, size: int = 16) -> dict[str, Any]:
     """A trace of the names alone, which read on whatever lies behind them."""
     font = {"size": size, "weight": "bold", "color": color}
-    return {
-        "mode": "text",
-        "text": names,
-        "textfont": font,
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
+    look = {"mode": "text", "hoverinfo": "skip", "showlegend": False}
+    return {**look, "text": names, "textfont": font}
 
 
 def _names(centroids: Any) -> list[str]:
@@ -169,9 +155,7 @@ def projections(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> go.Figu
     `customdata` of a point is the number of its image, which the book shows on pointing at it.
     """
     figure = _scatters(panels, labels, len(panels), 460, {"size": 4, "opacity": 0.75}, 16)
-    for column in range(len(panels)):
-        anchor = {"scaleanchor": f"x{column + 1 if column else ''}", "constrain": "domain"}
-        figure.update_yaxes(**anchor, row=1, col=column + 1)
+    figure.for_each_yaxis(lambda axis: axis.update(scaleanchor=axis.anchor, constrain="domain"))
     figure.update_layout(legend={"y": 1.13}, margin={"t": 84})
     return figure.update_xaxes(constrain="domain")
 
@@ -196,9 +180,8 @@ def _scatters(
     """The panels, with markers that look so, and with names of the classes of so many pixels."""
     rows, several = -(-len(panels) // columns), bool(np.ptp(labels))
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.14 / rows}
-    figure = panels_of(
-        rows, columns, height, subplot_titles=[name.replace("_", " ") for name in panels], **spacing
-    )
+    titles = [name.replace("_", " ") for name in panels]
+    figure = panels_of(rows, columns, height, subplot_titles=titles, **spacing)
     for panel, points in enumerate(panels.values()):
         for number in range(int(labels.max()) + 1):
             shown, name = np.flatnonzero(labels[: len(points)] == number), str(number)

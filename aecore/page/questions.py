@@ -26,30 +26,29 @@ def check(given: Any, wanted: Any, ask: str, mistakes: Mapping[str, Any] | None 
     at to the number that the mistake would give; one that is none of these is said to be too large
     or too small. Numbers, arrays and tensors are taken alike; never raises for what a reader gives.
     """
-    kind, verdict, said = _judged(given, float(_array(wanted)), ask, mistakes or {})
+    kind, said = _judged(given, float(_array(wanted)), ask, mistakes or {})
+    verdict = {"open": "○ not answered yet", "fails": "✗ not yet", "holds": "✓ right"}[kind]
     markup = f'<span class="verdict {kind}">{verdict}</span> {escape(said)}'
     put(f'<p class="aecore-reveal" role="status">{markup}</p>', f"{verdict}: {said}")
 
 
-def _judged(
-    given: Any, wanted: float, ask: str, mistakes: Mapping[str, Any]
-) -> tuple[str, str, str]:
+def _judged(given: Any, wanted: float, ask: str, mistakes: Mapping[str, Any]) -> tuple[str, str]:
     if given is None:
-        return "open", "○ not answered yet", ask
+        return "open", ask
     number = _array(given)
     if number is None:
-        return "fails", "✗ not yet", f"A {type(given).__name__} is no number. {ask}"
+        return "fails", f"A {type(given).__name__} is no number. {ask}"
     if number.size != 1:
         shape = " × ".join(map(str, number.shape))
-        return "fails", "✗ not yet", f"That has the shape {shape}, and one number is asked for."
+        return "fails", f"That has the shape {shape}, and one number is asked for."
     value = float(number.ravel()[0])
     if np.isclose(value, wanted, rtol=CLOSE, atol=0):
-        return "holds", "✓ right", f"{value:.5g} it is."
+        return "holds", f"{value:.5g} it is."
     for look, wrong in mistakes.items():
         if np.isclose(value, float(_array(wrong)), rtol=CLOSE, atol=0):
-            return "fails", "✗ not yet", look
+            return "fails", look
     way = "too large" if value > wanted else "too small" if value < wanted else "no number"
-    return "fails", "✗ not yet", f"{value:.5g} is {way}. {ask}"
+    return "fails", f"{value:.5g} is {way}. {ask}"
 
 
 def _array(value: Any) -> np.ndarray | None:

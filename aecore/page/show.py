@@ -100,15 +100,12 @@ def table(
     `formats` maps a column to a format of its values, such as `{"test_mse": "{:.4f}"}`. A cell
     that holds several numbers, one a seed, shows their mean ± standard deviation.
     """
-    formats = {name: (formats or {}).get(name) for name in frame.columns}
     shown = frame.copy()
-    for name, form in formats.items():
-        shown[name] = [_cell(value, form) for value in frame[name]]
-    numbered = type(frame.index).__name__ == "RangeIndex"
-    if not numbered:
-        unnamed = shown.index.names == [None]
-        words = shown.rename(index=_in_words)
-        shown = (words.rename_axis("") if unnamed else words).reset_index()
+    for name in frame:
+        shown[name] = [_cell(value, (formats or {}).get(name)) for value in frame[name]]
+    if type(frame.index).__name__ != "RangeIndex":
+        names = "" if frame.index.names == [None] else None
+        shown = shown.rename(index=_in_words).reset_index(names=names)
     shown = shown.rename(columns=_in_words)
     rows = [[_text(cell) for cell in row] for row in shown.itertuples(index=False)]
     numeric = [all(map(NUMBER.fullmatch, column)) for column in zip(*rows, strict=True)]

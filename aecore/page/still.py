@@ -7,14 +7,15 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from PIL import Image, ImageDraw
 from plotly.colors import hex_to_rgb, unlabel_rgb
 
-from aecore.page.style import COLORS, ORANGE, TEMPLATE
+from aecore.page.style import COLORS, ORANGE, TEMPLATE, strokes
 
 KINDS = {"scatter", "scattergl", "heatmap", "parcoords", "surface", "scatter3d"}
 LETTER, ROW = 6.8, 20  # pixels: the mean width of a letter, the height of a line of the legend
@@ -52,8 +53,6 @@ def still(figure: go.Figure, width: int, height: int) -> str:
 
 def picture(pixels: np.ndarray, form: str, **options: int) -> str:
     """A picture (C, H, W) in [0, 1], C = 1, 3 or with alpha 4, clipped, as a data URL."""
-    from PIL import Image
-
     values = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     file = io.BytesIO()
     image = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
@@ -121,11 +120,11 @@ class _Axis:
 
 
 def _tag(name: str, content: str = "", **options: Any) -> str:
-    given = "".join(
-        f' {key if key in ("viewBox", "preserveAspectRatio") else key.replace("_", "-")}='
-        f'"{round(value, 1) if isinstance(value, float) else html.escape(str(value))}"'
-        for key, value in options.items() if value is not None
-    )  # fmt: skip
+    given = ""
+    for key, value in options.items():
+        if value is not None:
+            shown = round(value, 1) if isinstance(value, float) else html.escape(str(value))
+            given += f' {key.replace("_", "-")}="{shown}"'
     return f"<{name}{given}>{content}</{name}>" if content else f"<{name}{given}/>"
 
 
@@ -149,43 +148,34 @@ def _path(x: Sequence[float], y: Sequence[float], **options: Any) -> str:
     return _tag("path", d="".join(steps), **options) if steps else ""
 
 
-def _image(
-    pixels: np.ndarray, left: float, top: float, right: float, bottom: float, **options: Any
-) -> str:
-    """Pixels (C, H, W) in [0, 1] over a box."""
-    box = {"x": float(left), "y": float(top), "width": float(right - left)}
-    box |= {"height": float(bottom - top), "preserveAspectRatio": "none"}
-    return _tag("image", href=picture(pixels, "PNG"), **box, **options)
+def _image(pixels: np.ndarray, box: Sequence[float], **options: Any) -> str:
+    """Pixels (C, H, W) in [0, 1] over a box from its left and top to its right and bottom."""
+    x, y, right, bottom = map(float, box)
+    size = {"width": right - x, "height": bottom - y, "preserveAspectRatio": "none"}
+    return _tag("image", href=picture(pixels, "PNG"), x=x, y=y, **size, **options)
 
 
 def _plane(figure: go.Figure, width: int, height: int) -> list[str]:
     """Panels of curves, points and tables of colors, with their axes, notes and legend."""
     axes = _axes(figure)
     legend, rows = _legend(figure, width - 16)
-    above = [
-        note.text.count("<br>") + 1 for note in figure.layout.annotations if note.yref == "paper"
-    ]
-    top = ROW * (rows + max(above, default=0)) + 12
+    notes = [note for note in figure.layout.annotations if note.yref == "paper"]
+    top = ROW * (rows + max((note.text.count("<br>") + 1 for note in notes), default=0)) + 12
     upright = [axis for name, axis in axes.items() if name.startswith("y")]
     level = [axis for name, axis in axes.items() if name.startswith("x")]
     for axis in upright:
         axis.start, axis.end = height, top  # so far only for the number of its marks
     longest = max((len(word) for axis in upright for _, word in axis.marks()), default=0)
     left = 8 + LETTER * longest + 24 * any(axis.axis.title.text for axis in upright)
-    below = (
-        8 + 22 * any(axis.marks() for axis in level) + 22 * any(a.axis.title.text for a in level)
-    )
+    written = any(axis.marks() for axis in level), any(axis.axis.title.text for axis in level)
+    bottom = height - 8 - 22 * sum(written)
     bars = [t for t in figure.data if t.type == "heatmap" and t.showscale is not False]
     right = width - (90 if bars else 12)
-    for axis in level:
-        low, high = axis.axis.domain or (0, 1)
-        axis.start, axis.end = left + low * (right - left), left + high * (right - left)
-    for axis in upright:
-        low, high = axis.axis.domain or (0, 1)
-        axis.start = height - below - low * (height - below - top)
-        axis.end = height - below - high * (height - below - top)
-    frame = (left, top, right, height - below)
-    parts = [legend]
+    for every, start, end in ((level, left, right), (upright, bottom, top)):
+        for axis in every:
+            domain = axis.axis.domain or (0, 1)
+            axis.start, axis.end = (start + share * (end - start) for share in domain)
+    frame, parts = (left, top, right, bottom), [legend]
     panels = [(axes[t.xaxis or "x"], axes[t.yaxis or "y"]) for t in figure.data]
     for x, y in dict.fromkeys(panels):
         if y.axis.scaleanchor:
@@ -194,9 +184,8 @@ def _plane(figure: go.Figure, width: int, height: int) -> list[str]:
     for number, (trace, (x, y)) in enumerate(zip(figure.data, panels, strict=True)):
         parts += _table(trace, x, y) if trace.type == "heatmap" else _curve(trace, x, y, number)
     parts += [part for trace in bars for part in _bar(trace, frame, width)]
-    places = [(shape, "shape") for shape in figure.layout.shapes]
-    places += [(note, "note") for note in figure.layout.annotations]
-    return parts + [_mark(what, kind, axes, frame) for what, kind in places]
+    marks = (*figure.layout.shapes, *figure.layout.annotations)
+    return parts + [_mark(mark, axes, frame) for mark in marks]
 
 
 def _axes(figure: go.Figure) -> dict[str, _Axis]:
@@ -204,15 +193,12 @@ def _axes(figure: go.Figure) -> dict[str, _Axis]:
     axes = {}
     for letter, kind in (("x", go.layout.XAxis), ("y", go.layout.YAxis)):
         usual = TEMPLATE.layout[f"{letter}axis"].to_plotly_json()
-        on = {}
-        for trace in figure.data:
-            on.setdefault(trace[f"{letter}axis"] or letter, []).append(trace)
-        given = {name: figure.layout[f"{letter}axis{name[1:]}"] for name in on}
+        names = [trace[f"{letter}axis"] or letter for trace in figure.data]
+        given = {name: figure.layout[f"{letter}axis{name[1:]}"] for name in names}
+        shared = [given[name].matches or name for name in names]
         for name, axis in given.items():
             one = axis.matches or name
-            traces = [
-                t for other in on for t in on[other] if (given[other].matches or other) == one
-            ]
+            traces = [t for t, of in zip(figure.data, shared, strict=True) if of == one]
             marked = any("markers" in (getattr(trace, "mode", "") or "") for trace in traces)
             values = [part for trace in traces for part in _values(trace, letter)]
             axes[name] = _Axis(kind(usual | axis.to_plotly_json()), values, marked)
@@ -241,13 +227,13 @@ def _square(x: _Axis, y: _Axis) -> None:
 
 
 def _grid(x: _Axis, y: _Axis) -> list[str]:
-    ends, parts, last = [], [], -np.inf
+    ends, last = [], -np.inf
     if x.axis.showgrid is not False:
         ends += [(at, y.start, at, y.end) for at, _ in x.ticks()]
     if y.axis.showgrid is not False:
         ends += [(x.start, at, x.end, at) for at, _ in y.ticks()]
-    lines = np.array([[(a, b), (c, d), (np.nan, np.nan)] for a, b, c, d in ends]).reshape(-1, 2)
-    parts.append(_path(*lines.T, stroke="#80808040"))
+    left, low, right, high = np.reshape(ends, (-1, 4)).T
+    parts = [_path(strokes(left, right), strokes(low, high), stroke="#80808040")]
     for at, word in x.marks():
         if at - LETTER * len(word) / 2 > last:  # else there is no room for it
             parts.append(_text(at, y.start + 18, word))
@@ -277,15 +263,13 @@ def _curve(trace: Any, x: _Axis, y: _Axis, number: int) -> list[str]:
         parts.append(_path(*line, **look, stroke_width=width))
     if trace.type == "scatter" and trace.error_y.array is not None:
         high, low = y.at(trace.y + trace.error_y.array), y.at(trace.y - trace.error_y.arrayminus)
-        gap = np.full(len(across), np.nan)
-        ends = np.stack([across, across, gap], 1).ravel(), np.stack([low, high, gap], 1).ravel()
-        parts.append(_path(*ends, stroke=color, stroke_width=2))
+        bars = strokes(across, across), strokes(low, high)
+        parts.append(_path(*bars, stroke=color, stroke_width=2))
     if "markers" in mode:
         parts.append(_markers(across, up, trace.marker, color))
     if "text" in mode:
-        lift = (
-            4 if "middle" in (trace.textposition or "middle") else -(trace.marker.size or 6) / 2 - 4
-        )
+        inside = "middle" in (trace.textposition or "middle")
+        lift = 4 if inside else -(trace.marker.size or 6) / 2 - 4
         ink = trace.textfont.color
         around = {"stroke_width": 3, "paint_order": "stroke", "font_weight": 600}
         around["stroke"] = "#000" if ink else "var(--aecore-page, #fff)"
@@ -314,26 +298,23 @@ def _legend(figure: go.Figure, width: int) -> tuple[str, int]:
     shown = [t for t in figure.data if t.name and t.showlegend is not False and t.type != "heatmap"]
     if figure.layout.showlegend is False or len(shown) < 2:
         return "", 0
-    title = figure.layout.legend.title.text
-    parts, x, y = [_text(8, ROW, title, "start")] if title else [], 8.0, float(ROW)
-    x += LETTER * len(title) + 16 if title else 0
+    title = figure.layout.legend.title.text or ""
+    parts, y = [_text(8, ROW, title, "start")], float(ROW)
+    x = 24 + LETTER * len(title) if title else 8.0
     for number, trace in enumerate(shown):
         words = trace.name
         if x > 8 and x + 34 + LETTER * len(words) > width:
             x, y = 8.0, y + ROW
         color = trace.line.color or trace.marker.color or COLORS[number % len(COLORS)]
         if trace.fill == "toself":
-            sign = [_path((x, x + 26), (y - 4,) * 2, stroke=trace.fillcolor, stroke_width=12)]
+            sign = _path((x, x + 26), (y - 4,) * 2, stroke=trace.fillcolor, stroke_width=12)
         elif "lines" in (trace.mode or ""):
             look = {"stroke": color, "stroke_dasharray": DASHES.get(trace.line.dash)}
-            sign = [_path((x, x + 26), (y - 4,) * 2, stroke_width=2, **look)]
+            sign = _path((x, x + 26), (y - 4,) * 2, stroke_width=2, **look)
         else:
-            sign = [
-                _markers(
-                    [x + 13], [y - 4], go.scatter.Marker(size=8, symbol=trace.marker.symbol), color
-                )
-            ]
-        parts += [*sign, _text(x + 32, y, words, "start")]
+            marker = go.scatter.Marker(size=8, symbol=trace.marker.symbol)
+            sign = _markers([x + 13], [y - 4], marker, color)
+        parts += [sign, _text(x + 32, y, words, "start")]
         x += 48 + LETTER * len(words)
     return "".join(parts), int(y // ROW)
 
@@ -363,15 +344,14 @@ def _table(trace: Any, x: _Axis, y: _Axis) -> list[str]:
     half = [h or (axis.end - axis.start) / 2 for h, axis in zip(half, (x, y), strict=True)]
     (left, right), (bottom, top) = ((a - h, b + h) for (a, b), h in zip(ends, half, strict=True))
     look = {"opacity": trace.opacity, "style": "image-rendering:pixelated"}
-    parts = [_image(colors, left, top, right, bottom, **look)]
+    parts = [_image(colors, (left, top, right, bottom), **look)]
     if trace.texttemplate and abs(x.end - x.start) / z.shape[1] > 36:  # else there is no room
         form = re.sub(r"%{z:(.+)}", r"{:\1}", trace.texttemplate)
         for row, up in zip(z, y.at(trace.y), strict=True):
             for value, at in zip(row, x.at(trace.x), strict=True):
                 ink = "#fff" if value < (low + high) / 2 else "#000"
-                parts.append(
-                    _text(at, up + 4, form.format(value) if value == value else "", fill=ink)
-                )
+                words = form.format(value) if value == value else ""
+                parts.append(_text(at, up + 4, words, fill=ink))
     return parts
 
 
@@ -384,10 +364,10 @@ def _bar(trace: Any, frame: Sequence[float], width: int) -> list[str]:
     words = [_text(left + 18, at + 4, word, "start") for at, word in axis.ticks()]
     turned = {"transform": f"rotate(-90 {width - 6} {middle:.1f})"}
     title = _text(width - 6, middle, trace.colorbar.title.text or "", **turned)
-    return [_image(colors, left, frame[1], left + 12, frame[3]), *words, title]
+    return [_image(colors, (left, frame[1], left + 12, frame[3])), *words, title]
 
 
-def _mark(what: Any, kind: str, axes: dict[str, _Axis], frame: Sequence[float]) -> str:
+def _mark(what: Any, axes: dict[str, _Axis], frame: Sequence[float]) -> str:
     """A line across the plane, or a note on it."""
 
     def place(value: Any, reference: str, low: float, high: float) -> float:
@@ -399,7 +379,7 @@ def _mark(what: Any, kind: str, axes: dict[str, _Axis], frame: Sequence[float]) 
         return float(axis.at([value])[0])
 
     left, top, right, bottom = frame
-    if kind == "shape":
+    if isinstance(what, go.layout.Shape):
         x = [place(value, what.xref, left, right) for value in (what.x0, what.x1)]
         y = [place(value, what.yref, bottom, top) for value in (what.y0, what.y1)]
         return _path(x, y, stroke=what.line.color, stroke_width=2, stroke_dasharray="3 3")
@@ -424,44 +404,37 @@ def _parallel(trace: Any, width: int, height: int) -> list[str]:
         parts += [_text(x + 6, mark + 4, word, "start") for mark, word in axis.ticks()]
     worth = np.array(trace.line.color, dtype=float)
     shades = _colors((worth - worth.min()) / max(np.ptp(worth), 1e-12), trace.line.colorscale)
-    colors = [
-        "#" + "".join(f"{round(255 * channel):02x}" for channel in shade) for shade in shades[:3].T
-    ]
-    drawn = [
-        _path(at, y, stroke=color, fill="none")
-        for y, color in zip(np.stack(lines, 1), colors, strict=True)
-    ]
-    return [*drawn, *parts]
+    every = zip(np.stack(lines, 1), (255 * shades[:3].T).round().astype(np.uint8), strict=True)
+    drawn = [_path(at, y, stroke=f"#{rgb.tobytes().hex()}", fill="none") for y, rgb in every]
+    return drawn + parts
 
 
-class _Camera:
-    """What a scene's camera sees of the box from `low` to `high`, on so many pixels."""
+def _camera(
+    scene: Any, low: np.ndarray, high: np.ndarray, width: int, height: int
+) -> tuple[np.ndarray, Callable[..., np.ndarray]]:
+    """Where a scene's camera is, and a function from places to pixels and depth (3, ...).
 
-    def __init__(
-        self, scene: Any, low: np.ndarray, high: np.ndarray, width: int, height: int
-    ) -> None:
-        self.low, self.high, self.middle = low, high, np.array([width / 2, height / 2])
-        self.size = np.array([scene.aspectratio[letter] for letter in "xyz"])
-        eye, zenith, center = (
-            np.array([scene.camera[of][letter] or 0.0 for letter in "xyz"], float)
-            for of in ("eye", "up", "center")
-        )
-        self.eye = eye * (1.25 if width < height else 1)  # a step back on a phone, as in figures.js
-        zenith = zenith if zenith.any() else np.array([0.0, 0, 1])
-        self.ahead = (center - self.eye) / np.linalg.norm(center - self.eye)
-        side = np.cross(self.ahead, zenith)
-        self.side = side / np.linalg.norm(side)
-        self.focal = height / 2 / np.tan(np.pi / 8)
+    The camera looks at the box from `low` to `high`, on so many pixels.
+    """
+    size = np.array([scene.aspectratio[letter] for letter in "xyz"])
+    eye, zenith, center = (
+        np.array([scene.camera[of][letter] or 0.0 for letter in "xyz"], float)
+        for of in ("eye", "up", "center")
+    )
+    eye *= 1.25 if width < height else 1  # a step back on a phone, as in figures.js
+    ahead = (center - eye) / np.linalg.norm(center - eye)
+    side = np.cross(ahead, zenith if zenith.any() else (0.0, 0, 1))
+    side /= np.linalg.norm(side)
+    focal = height / 2 / np.tan(np.pi / 8)
 
-    def seen(self, *places: Any) -> np.ndarray:
-        """Pixels and depth (3, ...) of places."""
+    def seen(*places: Any) -> np.ndarray:
         points = np.stack([np.asarray(place, dtype=float) for place in places], -1)
-        box = (points - self.low) / (self.high - self.low) - 0.5
-        from_eye = box * self.size - self.eye
-        depth = from_eye @ self.ahead
-        across, up = from_eye @ self.side, from_eye @ np.cross(self.side, self.ahead)
-        x, y = self.middle
-        return np.stack([x + self.focal * across / depth, y - self.focal * up / depth, depth])
+        from_eye = ((points - low) / (high - low) - 0.5) * size - eye
+        depth, across, up = from_eye @ ahead, from_eye @ side, from_eye @ np.cross(side, ahead)
+        x, y = width / 2 + focal * across / depth, height / 2 - focal * up / depth
+        return np.stack([x, y, depth])
+
+    return eye, seen
 
 
 def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
@@ -475,10 +448,10 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
              for parts in zip((x, y, z), *((t.x, t.y, t.z) for t in on), strict=True)]  # fmt: skip
     low, high = (np.array([end(of) for of in every]) for end in (np.nanmin, np.nanmax))
     high = np.where(high > low, high, low + 1)  # a flat surface has a box too
-    camera = _Camera(scene, low, high, width, height)
-    parts = [_painted(camera.seen(x, y, z), z, surface.colorscale, width, height)]
+    eye, seen = _camera(scene, low, high, width, height)
+    parts = [_painted(seen(x, y, z), z, surface.colorscale, width, height)]
     for trace in on:
-        across, up, _ = camera.seen(trace.x, trace.y, trace.z)
+        across, up, _ = seen(trace.x, trace.y, trace.z)
         if "lines" in trace.mode:
             parts.append(_path(across, up, stroke=trace.line.color, stroke_width=1.5))
         if "markers" in trace.mode:
@@ -486,18 +459,16 @@ def _scene(figure: go.Figure, width: int, height: int) -> list[str]:
         if "text" in trace.mode:
             words = zip(across, up, trace.text, strict=True)
             parts += [_text(a, b - 8, word) for a, b, word in words]
-    middle, near = (low + high) / 2, np.where(camera.eye > 0, high, low)
+    middle, near = (low + high) / 2, np.where(eye > 0, high, low)
     ends = {"x": (middle[0], near[1], low[2]), "y": (near[0], middle[1], low[2])}
     for letter, end in ends.items():
-        across, up, _ = camera.seen(*end)
-        parts.append(_text(float(across), float(up) + 22, scene[f"{letter}axis"].title.text or ""))
+        across, up, _ = seen(*end)
+        parts.append(_text(across, up + 22, scene[f"{letter}axis"].title.text or ""))
     return parts
 
 
 def _painted(places: np.ndarray, z: np.ndarray, scale: Any, width: int, height: int) -> str:
     """The squares of a surface, heights `z` (n, m) at `places` (3, n, m), the farthest first."""
-    from PIL import Image, ImageDraw
-
     corners = np.stack(
         [places[:, :-1, :-1], places[:, 1:, :-1], places[:, 1:, 1:], places[:, :-1, 1:]]
     )
@@ -509,7 +480,5 @@ def _painted(places: np.ndarray, z: np.ndarray, scale: Any, width: int, height: 
     pen = ImageDraw.Draw(canvas)
     for n in np.argsort(-flat[:, 2].mean(0)):
         pen.polygon([tuple(2 * corner) for corner in flat[:, :2, n]], tuple(shades[n]))
-    file = io.BytesIO()
-    canvas.save(file, "WEBP", quality=80)
-    link = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    link = picture(np.asarray(canvas).transpose(2, 0, 1) / 255, "WEBP", quality=80)
     return _tag("image", href=link, width=width, height=height)

@@ -91,6 +91,11 @@ def band(
     curve(figure, at, mean, label, line, **options)
 
 
+def strokes(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Coordinates (3 n,) of lines from each `start` (n,) to its `end` (n,), a gap after each."""
+    return np.stack([start, end, np.full(len(start), np.nan)], 1).ravel()
+
+
 def area(figure: go.Figure, x: Any, low: Any, high: Any, color: str, **options: Any) -> None:
     """The area between two curves."""
     around = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]])}

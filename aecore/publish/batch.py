@@ -13,22 +13,28 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import papermill
 import psutil
 from jupyter_core.utils import ensure_event_loop
 from loky import cpu_count
 
 from aecore import checks
 from aecore.checks import InvalidValue
+from aecore.data import load
+from aecore.engine import cluster
 from aecore.publish import kernels, parameters
 from aecore.publish.parameters import Values
 from aecore.publish.progress import INTERVAL, Progress, Told
 from aecore.store import forms, paths
+from aecore.store.entries import Store
+from aecore.store.sources import DataError
 
 DATASET = "mnist"
 OF_MNIST, BATCH = 60_000, 128  # training images, and those of one step
@@ -55,12 +61,16 @@ class Outcome:
 class _Job:
     name: str
     notebook: Path
-    cells: int
     kernel: str
     overrides: Values
     values: Values
     known: parameters.Known
     instead: str | None = None  # the profile whose published runs it shows
+    made: dict[str, Any] = field(default_factory=dict)  # with what, as its metadata will say
+
+    @property
+    def dataset(self) -> str:
+        return self.values.get("dataset", DATASET)
 
 
 def run(
@@ -88,9 +98,9 @@ def run(
     with ExitStack() as open_:
         open_.enter_context(kernels.own_first())
         jobs = _jobs(root, _chosen(root, names), profile, changes, kernel)
-        made_with = [{"profile": profile, **_made_with(job)} for job in jobs]
-        _check_workers({job.values.get("dataset", DATASET) for job in jobs})
-        at_once = _at_once({made["device"] for made in made_with})
+        jobs = [replace(job, made={"profile": profile, **_made_with(job)}) for job in jobs]
+        _check_workers({job.dataset for job in jobs})
+        at_once = _at_once({job.made["device"] for job in jobs})
         out = out or folder(root, profile, changes.get("dataset"))
         try:
             paths.ready(out)
@@ -98,11 +108,11 @@ def run(
             raise BatchError(paths.unwritable(out, error, "AECORE_BUILD")) from error
         told = Progress(sys.stderr if progress else None, len(jobs))
         os.environ.setdefault("TQDM_MININTERVAL", str(0.5 if told.live else INTERVAL))
-        found = {} if again else _made(out, jobs, made_with)
+        found = {job.name: kept for job in jobs if not again and (kept := _kept(job, out))}
         for name in found:
             told.notebook(name).done("as it was")
-        todo = [pair for pair in zip(jobs, made_with, strict=True) if pair[0].name not in found]
-        ahead = open_.enter_context(kernels.Kernels([job.kernel for job, _ in todo]))
+        todo = [job for job in jobs if job.name not in found]
+        ahead = open_.enter_context(kernels.Kernels([job.kernel for job in todo]))
         _execute_all(todo, at_once, ahead, out, told, found)
         return [found[job.name] for job in jobs]
 
@@ -116,8 +126,6 @@ def _at_once(devices: set[str]) -> int:
     """
     if asked := os.environ.get("AECORE_AT_ONCE"):
         return checks.whole("AECORE_AT_ONCE", int(asked) if asked.isdecimal() else asked, 1)
-    from aecore.engine import cluster
-
     cores = cpu_count()
     free = psutil.virtual_memory().available
     small = cores < 2 or free < 2 * (KERNEL + cores * WORKER)
@@ -125,7 +133,7 @@ def _at_once(devices: set[str]) -> int:
 
 
 def _execute_all(
-    todo: Sequence[tuple[_Job, dict[str, Any]]],
+    todo: Sequence[_Job],
     at_once: int,
     ahead: kernels.Kernels,
     out: Path,
@@ -140,12 +148,12 @@ def _execute_all(
             while True:
                 with ExitStack() as open_:
                     with one:  # notebooks and kernels are taken in the same order
-                        job, made = next(coming, (None, None))
+                        job = next(coming, None)
                         if job is None or ahead.stopped:
                             return
                         own = told.notebook(job.name)
                         ready = open_.enter_context(ahead.next())
-                    outcome = _execute(job, ready, out, made, own, ahead)
+                    outcome = _execute(job, ready, out, own, ahead)
                 if ahead.stopped:
                     return
                 found[job.name] = outcome
@@ -217,31 +225,29 @@ def _jobs(
     root: Path, names: list[str], profile: str, changes: Values, kernel: str | None
 ) -> list[_Job]:
     sections = parameters.profile(root / "profiles.yaml", profile)
-    files = {name: root / "notebooks" / f"{name}.ipynb" for name in names}
-    known = {name: parameters.known(file) for name, file in files.items()}
-    every = sorted(set().union(*(of.defaults for of in known.values())))
-    if unknown := [name for name in changes if name not in every]:
-        known_are = f"known are {', '.join(every)}"
+    files = [root / "notebooks" / f"{name}.ipynb" for name in names]
+    every = [parameters.known(file) for file in files]
+    names_known = sorted(set().union(*(known.defaults for known in every)))
+    if unknown := [name for name in changes if name not in names_known]:
+        known_are = f"known are {', '.join(names_known)}"
         raise InvalidValue(f"{', '.join(names)}: unknown parameter {unknown[0]!r}: {known_are}")
     jobs = []
-    for name, file in files.items():
-        instead = _instead(sections, name, changes, known[name])
+    for name, file, known in zip(names, files, every, strict=True):
+        instead = _instead(sections, name, changes, known)
         of = parameters.profile(root / "profiles.yaml", instead) if instead else sections
         shared = {**of.get("all", {}), **of.get(name, {}), **changes}
-        own = {*known[name].defaults, *of.get(name, {})}
+        own = {*known.defaults, *of.get(name, {})}
         overrides = {key: value for key, value in shared.items() if key in own}
         dataset = shared.get("dataset", DATASET)
         brief = "epochs" in of.get("all", {})  # as the profile says, whatever the images
         if not brief and isinstance(dataset, str) and forms.is_path(dataset):
-            overrides = _longer(known[name].defaults, dataset) | overrides
-        values = parameters.checked(name, known[name], overrides)
+            overrides = _longer(known.defaults, dataset) | overrides
+        values = parameters.checked(name, known, overrides)
         if "dataset" in values:
             values["dataset"] = forms.resolved(values["dataset"])
-        content = known[name].content
-        runs_in = kernel or content["metadata"].get("kernelspec", {}).get("name", "python3")
+        asked = known.content["metadata"].get("kernelspec", {}).get("name", "python3")
         overrides = {key: values[key] for key in overrides}
-        count = len(content["cells"])
-        jobs.append(_Job(name, file, count, runs_in, overrides, values, known[name], instead))
+        jobs.append(_Job(name, file, kernel or asked, overrides, values, known, instead))
     return jobs
 
 
@@ -266,8 +272,6 @@ def _longer(defaults: Values, dataset: str) -> Values:
     Those defaults are for as many images as stand beside them, `guided_epochs` for
     `guided_images`, or for all of MNIST's; a few hundred would teach a network nothing.
     """
-    from aecore.data import load
-
     there, longer = max(BATCH, len(load(dataset).train_images)), {}
     for name, value in defaults.items():
         if found := re.fullmatch(r"(\w+_)?epochs|epoch_choices", name):
@@ -280,15 +284,12 @@ def _longer(defaults: Values, dataset: str) -> Values:
 def _made_with(job: _Job) -> dict[str, Any]:
     """What the notebook will be made with; raises if kernel, store, data or device won't do."""
     kernels.command(job.kernel)
-    from aecore.data import load
-    from aecore.store.entries import Store
-
     Store().check_writable()
-    data = load(job.values.get("dataset", DATASET))
+    data = load(job.dataset)
     parameters.checked_with_data(job.name, job.known, job.values, data)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
     images = {
-        "mnist": job.values.get("dataset", DATASET) == DATASET,
+        "mnist": job.dataset == DATASET,
         "name": data.name,
         "digest": data.digest,
         "counts": [len(data.train_images), len(data.test_images)],
@@ -296,32 +297,23 @@ def _made_with(job: _Job) -> dict[str, Any]:
         "labeled": data.labeled,
         "classes": data.names[: data.tested],
     }
-    inputs = [job.known.content, job.values, images, made]
-    inputs += [paths.LOADED, *(sorted(os.listdir(place)) for place in _published())]
+    published = [place for layer in paths.published() for place in sorted(layer.glob("*/*"))]
+    inputs = [job.known.content, job.values, images, made, paths.LOADED]
+    inputs += [sorted(os.listdir(place)) for place in published]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     facts = {"dataset": data.name, "images": images, "inputs": digest, "commit": paths.commit()}
     return facts | made | ({"published": job.instead} if job.instead else {})
 
 
-def _published() -> list[Path]:
-    return [place for layer in paths.published() for place in sorted(layer.glob("*/*"))]
-
-
-def _made(out: Path, jobs: list[_Job], made_with: list[dict[str, Any]]) -> dict[str, Outcome]:
-    """The notebooks in `out`, by name, that were made from the same."""
-    places = {job.name: out / f"{job.name}.ipynb" for job in jobs}
-    inputs = {job.name: made["inputs"] for job, made in zip(jobs, made_with, strict=True)}
-    kept = [name for name, place in places.items() if _is_made(place, inputs[name])]
-    return {name: Outcome(name, places[name], 0.0, kept=True) for name in kept}
-
-
-def _is_made(path: Path, inputs: str) -> bool:
-    """Whether the notebook at `path` came to its end, made from just these inputs."""
+def _kept(job: _Job, out: Path) -> Outcome | None:
+    """The notebook that is in `out` already, if it came to its end and was made from the same."""
+    path = out / f"{job.name}.ipynb"
     try:
         made = json.loads(path.read_text(encoding="utf-8"))["metadata"]["aecore"]
-        return made["inputs"] == inputs and "problem" not in made
+        same = made["inputs"] == job.made["inputs"] and "problem" not in made
     except (OSError, ValueError, LookupError, TypeError):
-        return False
+        return None
+    return Outcome(job.name, path, 0.0, kept=True) if same else None
 
 
 def _check_workers(datasets: set[str]) -> None:
@@ -329,8 +321,6 @@ def _check_workers(datasets: set[str]) -> None:
 
     Without one, `BatchError` where processes of this machine have no memory to meet in.
     """
-    from aecore.engine import cluster
-
     if address := cluster.address():
         cluster.Cluster(address, datasets).close()
         return
@@ -344,11 +334,7 @@ def _check_workers(datasets: set[str]) -> None:
         ) from error
 
 
-def _execute(
-    job: _Job, kernel: Any, out: Path, made: dict[str, Any], told: Told, ahead: kernels.Kernels
-) -> Outcome:
-    import nbformat
-
+def _execute(job: _Job, kernel: Any, out: Path, told: Told, ahead: kernels.Kernels) -> Outcome:
     accepted, failed = out / f"{job.name}.ipynb", out / f"{job.name}.failed.ipynb"
     started, clock = datetime.now(UTC), time.perf_counter()
     place, problem = job.notebook, None
@@ -361,9 +347,9 @@ def _execute(
                 executed.metadata.papermill["input_path"] = str(job.notebook)
                 if problem is None and not _completed(executed):
                     problem = "not every cell was executed"
-                if problem is None and _digest(job) != made["images"]["digest"]:
+                if problem is None and _digest(job) != job.made["images"]["digest"]:
                     problem = "the images were replaced while it ran: run it again"
-                made = {**made, "parameters": job.values, "overrides": job.overrides}
+                made = {**job.made, "parameters": job.values, "overrides": job.overrides}
                 made["seconds"] = round(time.perf_counter() - clock, 1)
                 made["started"] = started.isoformat(timespec="seconds")
                 executed.metadata["aecore"] = made | ({"problem": problem} if problem else {})
@@ -380,25 +366,21 @@ def _execute(
 
 def _digest(job: _Job) -> str:
     """The digest of the images that the notebook's data set has now; of none if it has gone."""
-    from aecore.data import load
-    from aecore.store.sources import DataError
-
     try:
-        return load(job.values.get("dataset", DATASET)).digest
+        return load(job.dataset).digest
     except DataError:
         return ""
 
 
 def _papermill(job: _Job, kernel: Any, draft: Path, told: Told) -> str | None:
     """Executes the notebook, as it was checked, into `draft`; returns its problem if it has one."""
-    import papermill
-
     checked = draft.with_name(f"checked-{draft.name}")  # its file may have been edited since
     try:
         checked.write_text(json.dumps(job.known.content), encoding="utf-8")
         options = {"kernel_name": job.kernel, "km": kernel, "coalesce_streams": True}
         options |= {"progress_bar": False, "stderr_file": told}
-        options["on_cell_start"] = partial(told.cell, job.cells + bool(job.overrides))
+        cells = len(job.known.content["cells"]) + bool(job.overrides)
+        options |= {"on_cell_start": partial(told.cell, cells)}
         files = _as_template(checked), _as_template(draft)
         papermill.execute_notebook(*files, job.overrides, **options)
     except papermill.PapermillExecutionError as error:

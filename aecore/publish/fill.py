@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import markupsafe
 import nbformat
 import yaml
 from markupsafe import Markup
@@ -70,11 +70,6 @@ def title(page: NotebookNode, name: str) -> str:
     return next((match[1] for match in found if match), name)
 
 
-def escaped(text: str) -> str:
-    """`text` as HTML has it."""
-    return str(markupsafe.escape(text))
-
-
 @dataclass(frozen=True)
 class Edition:
     """One book: the sections in order, those whose notebook ran to its end, and why others not."""
@@ -97,8 +92,7 @@ class Edition:
 
     def profile(self) -> Markup:
         """The line that says with what this edition was made, and what it is worth."""
-        own = [name for name, page in self.pages.items()
-               if "published" not in page.metadata.get("aecore", {})]  # fmt: skip
+        own = [name for name, made in self._made().items() if "published" not in made]
         values = {"own": own, "pages": self.pages}
         return self._table("profile", facts=self.facts(), profile=self.profile_name, **values)
 
@@ -134,7 +128,10 @@ class Edition:
         if missed:
             parts += ["## What did not reproduce", self._table("missed", rows=missed)]
         values = {"experiments": EXPERIMENTS, "ours": ours, "pages": self.pages}
-        values["published"] = {} if self.profile_name == "paper" else self._published_verdicts()
+        values["published"] = {}  # what the paper edition says of every experiment
+        if self.profile_name != "paper":
+            verdicts = self.root / "book" / "templates" / "verdicts.json"
+            values["published"] = json.loads(verdicts.read_text(encoding="utf-8"))
         for letter, report in REPORTS.items():
             table = self._table("scoreboard", letter=letter, verdicts=VERDICTS, **values)
             parts += [f"## {letter}. {report}", table]
@@ -145,7 +142,7 @@ class Edition:
         section, name = wanted.split("/")
         every = list(outputs(self.pages[section])) if section in self.pages else []
         parts = [output.get("data", {}).get("text/html", "") for output in every]
-        for figure, caption in zip(parts, [*parts[1:], ""], strict=bool(parts)):
+        for figure, caption in pairwise([*parts, ""]):
             if f' data-name="{name}"' in figure.partition(">")[0]:
                 return raw(figure + WHENCE.sub("", caption))
         return self._not_run(section)
@@ -154,13 +151,11 @@ class Edition:
         """With what, when and with which parameters every page was made."""
         overall = {"profile": self.profile_name}
         overall |= {field: self._distinct(field) for field in ("dataset", "device", "commit")}
-        versions: dict[str, dict[str, None]] = {}
-        for entry in self._made():
-            for package, version in entry.get("versions", {}).items():
-                versions.setdefault(package, {})[str(version)] = None
-        overall |= {package: ", ".join(found) for package, found in versions.items()}
-        rows = {name: page.metadata.get("aecore", {}) for name, page in self.pages.items()}
-        pages = self._table("pages", rows=rows, names=self.names)
+        every = [made.get("versions", {}) for made in self._made().values()]
+        for package in dict.fromkeys(name for versions in every for name in versions):
+            found = (str(versions[package]) for versions in every if package in versions)
+            overall[package] = ", ".join(dict.fromkeys(found))
+        pages = self._table("pages", rows=self._made(), names=self.names)
         return f"{self._table('made', overall=overall)}\n\n## Page by page\n\n{pages}"
 
     def api(self) -> str:
@@ -209,22 +204,17 @@ class Edition:
             (name, record) for name, page in self.pages.items() for record in of_kind(page, kind)
         )
 
-    def _made(self) -> list[dict[str, Any]]:
-        return [page.metadata.get("aecore", {}) for page in self.pages.values()]
+    def _made(self) -> dict[str, dict[str, Any]]:
+        return {name: page.metadata.get("aecore", {}) for name, page in self.pages.items()}
 
     def _distinct(self, field: str) -> str:
-        values = (str(entry[field]) for entry in self._made() if entry.get(field))
+        values = (str(made[field]) for made in self._made().values() if made.get(field))
         return ", ".join(dict.fromkeys(values))
 
     def _here_or_published(self, here: str, published: str) -> Any:
         places = [paths.built(self.root) / here, self.root / published]
         there = next((place for place in places if place.exists()), None)
         return None if there is None else json.loads(there.read_text(encoding="utf-8"))
-
-    def _published_verdicts(self) -> dict[str, str | None]:
-        """What the paper edition says of every experiment."""
-        file = self.root / "book" / "templates" / "verdicts.json"
-        return json.loads(file.read_text(encoding="utf-8"))
 
     def _not_run(self, section: str) -> str:
         command = f"aecore run {section}".strip()
@@ -235,12 +225,12 @@ class Edition:
 
 def rooms() -> dict[str, list[str]]:
     """The public modules of the package by their room, the textbook first."""
-    found: dict[str, list[str]] = {"The textbook": []}
+    found: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py"), key=lambda p: (len(p.parts), p)):
         *folder, name = path.relative_to(PACKAGE).with_suffix("").parts
         if name != "cli" and not name.startswith("_"):
-            found.setdefault(folder[0] if folder else "The textbook", [])
-            found[folder[0] if folder else "The textbook"].append(".".join((*folder, name)))
+            room = found.setdefault(folder[0] if folder else "The textbook", [])
+            room.append(".".join((*folder, name)))
     return found
 
 

@@ -18,18 +18,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ipykernel.kernelspec import write_kernel_spec
 from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_core.utils import run_sync
 
 from aecore.checks import InvalidValue
+from aecore.engine.pool import resolve_device
 
 PACKAGES = ("aecore", "torch", "numpy", "scikit-learn", "plotly", "papermill")
 PROBE = (
     "import json, sys; from aecore.publish.kernels import environment;"
     "print(json.dumps(environment(sys.argv[1])))"
 )
-
-
 LONGEST = 90  # of what the names of sockets begin with: systems end at some 100
 AHEAD = 2  # kernels that start, and import what most notebooks need, while another one works
 IMPORTS = ("aecore.page.curves", "aecore.analysis.regularity", "aecore.page.live")
@@ -111,11 +112,8 @@ class Kernels:
 @contextmanager
 def own_first() -> Iterator[None]:
     """Within it, the kernel `python3` is this interpreter, whatever else is called so."""
-    from ipykernel.kernelspec import write_kernel_spec
-
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "kernels").mkdir()
         write_kernel_spec(Path(place) / "kernels" / "python3")
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (place, before)))
         try:
@@ -128,8 +126,6 @@ def own_first() -> Iterator[None]:
 
 def command(kernel: str) -> list[str]:
     """The command that starts a kernel; raises `InvalidValue` with the known ones' names."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
     try:
         return KernelSpecManager().get_kernel_spec(kernel).argv
     except NoSuchKernel:
@@ -139,8 +135,6 @@ def command(kernel: str) -> list[str]:
 
 def environment(device: str) -> dict[str, Any]:
     """The device that `device` stands for here, and the versions of what results depend on."""
-    from aecore.engine.pool import resolve_device
-
     versions = {"python": platform.python_version()}
     return {
         "device": str(resolve_device(device)),

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import html
-import importlib.util
 import json
 import os
 import re
@@ -11,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from latex2mathml.converter import convert
 
 from aecore.page.claims import ANSWER, CLAIM, REPLICATION
 from aecore.page.classes import NEEDS
-from aecore.page.show import PLOTLY
+from aecore.page.show import PLOTLY, escape
 from aecore.publish import appendix, fill, words
 from aecore.publish.fill import Edition
 from aecore.store import paths
@@ -105,7 +105,7 @@ def setup(app: Any) -> dict[str, bool]:
 
         return visit, None
 
-    def escape(app: Any, what: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
+    def literal(app: Any, what: str, name: str, it: Any, options: Any, lines: list[str]) -> None:
         # Docstrings are plain text with `code`: |x|, *args and x_ mean themselves, `x`s a plural.
         parts = "\n".join(lines).split("`")
         parts[::2] = [re.sub(r"([|*_\\])", r"\\\1", part) for part in parts[::2]]
@@ -124,7 +124,7 @@ def setup(app: Any) -> dict[str, bool]:
 
     app.add_html_math_renderer("mathml", formula("inline"), formula("block"))
     app.connect("html-page-context", add_scripts)
-    app.connect("autodoc-process-docstring", escape)
+    app.connect("autodoc-process-docstring", literal)
     app.connect("build-finished", write_excerpts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -142,11 +142,9 @@ def _sections(page: nodes.document) -> list[tuple[str, str]]:
     found, kinds = [], nodes.paragraph | nodes.term | nodes.raw
     for section in page.findall(nodes.section):
         told = []
-        for part in section.findall(lambda node: isinstance(node, kinds)):
-            inside = part.parent
-            while not isinstance(inside, nodes.section):
-                inside = inside.parent
-            if inside is section:
+        for child in section:
+            own = [] if isinstance(child, nodes.section) else child.findall()
+            for part in (part for part in own if isinstance(part, kinds)):
                 raw = isinstance(part, nodes.raw)
                 told += _plain(part.astext()) if raw else [part.astext()]
         if told:
@@ -163,10 +161,10 @@ def _without_paths(page: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The page, with the names of the user's files where it has their paths."""
     made = page.metadata.get("aecore", {}).get("parameters", {})
     ran = page.metadata.get("papermill", {})
-    files = [made.get("dataset"), ran.get("input_path"), ran.get("output_path")]
+    named = [made.get("dataset"), ran.get("input_path"), ran.get("output_path")]
     # As papermill writes a text into a cell, and as a figure has it in HTML.
-    forms = (str, lambda path: path.encode("unicode_escape").decode(), fill.escaped)
-    private = [file for file in files if file and os.path.isabs(file)]
+    forms = (str, lambda path: path.encode("unicode_escape").decode(), escape)
+    private = [file for file in named if file and os.path.isabs(file)]
     written = {form(path): form(Path(path).name) for path in private for form in forms}
     if not written:
         return page
@@ -266,19 +264,11 @@ def _vendor(folder: Path) -> None:
     The theme brings its icons as a script of 1.5 MB that draws them after the page is there.
     """
     folder.mkdir()
-    shutil.copy(_packaged("plotly", "package_data/plotly.min.js"), folder)
-    theme = "theme/pydata_sphinx_theme/static/scripts/fontawesome.js"
-    drawn = _packaged("pydata_sphinx_theme", theme).read_text(encoding="utf-8")
+    shutil.copy(files("plotly") / "package_data" / "plotly.min.js", folder)
+    theme = files("pydata_sphinx_theme") / "theme" / "pydata_sphinx_theme" / "static"
+    drawn = (theme / "scripts" / "fontawesome.js").read_text(encoding="utf-8")
     rules = [_icon(name, drawn) for name in ICONS]
     (folder / "icons.css").write_text("\n".join(rules), encoding="utf-8")
-
-
-def _packaged(package: str, file: str) -> Path:
-    """A file of an installed package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise BookError(f"the package {package} is not installed: pip install {package}")
-    return Path(spec.origin).parent / file
 
 
 def _icon(name: str, script: str) -> str:
