@@ -88,7 +88,7 @@ def lines(log: Path) -> list[tuple[str, str, int, int, float]]:
 
 def stop_in_write(number: int, sign: Path) -> None:
     """Make this process stand still in the middle of its write of that number."""
-    count, write = 0, store._write
+    count, write = 0, store.write
 
     def slow(path: Path, content: bytes) -> None:
         nonlocal count
@@ -99,7 +99,7 @@ def stop_in_write(number: int, sign: Path) -> None:
         sign.touch()
         time.sleep(60)
 
-    store._write = slow
+    store.write = slow
 
 
 def kill() -> dict[str, object]:

@@ -154,7 +154,7 @@ def test_a_damaged_file_of_ours_is_set_aside_and_fetched_again(
     assert calls == ["mnist"]
     assert (folder / FILES[3]).read_bytes() == whole
     assert (folder / f"{FILES[3]}.damaged").read_bytes() == bad
-    assert not list(folder.glob("*.part"))
+    assert not list(folder.glob(".*~*"))
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -33,7 +33,8 @@ from aecore.checks import InvalidValue, several, whole
 from aecore.codec.prior import MOST, TOTAL, DamagedCodes, Prior
 from aecore.codec.transforms import Autoencoder, Codec
 from aecore.spec import Spec
-from aecore.store.entries import DAMAGE, Entry, Store, draft_prefix, pack, signature, unpack
+from aecore.store.entries import DAMAGE, Entry, Store, pack, signature, unpack
+from aecore.store.paths import draft
 
 MAGIC, VERSION = b"AEC", 1
 KIND = "codec"  # of an entry in the store
@@ -91,8 +92,8 @@ def compress(
     content, parts = packed(images, codec, model_inside)
     entry = to_entry(codec)
     (store or Store()).write(KIND, _key(entry), entry.document, entry.arrays)
-    with written(path) as draft:
-        draft.write_bytes(content)
+    with written(path) as beside:
+        beside.write_bytes(content)
     return parts
 
 
@@ -186,14 +187,11 @@ def written(path: Path) -> Iterator[Path]:
 
     Raises `FileError` where it can't be written.
     """
-    draft = path.with_name(f"{draft_prefix()}{path.name}")
     try:
-        yield draft
-        draft.replace(path)
+        with draft(path) as beside:
+            yield beside
     except OSError as error:
         raise FileError(f"{path} can't be written: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _by(shape: tuple[Any, ...]) -> str:

@@ -3,8 +3,11 @@
 import functools
 import hashlib
 import os
+import platform
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -80,6 +83,30 @@ def ready(folder: Path) -> None:
     """Make a folder if it is not there, and write into it; raises `OSError` if that can't be."""
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
+
+
+def draft_prefix() -> str:
+    """How the names of what this process is writing begin."""
+    return f".{platform.node()}~{os.getpid()}~"
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A draft beside `path`, which takes its name when all went well, and else is gone."""
+    beside = path.with_name(f"{draft_prefix()}{path.name}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def writable_folder(name: str, value: object) -> Path:

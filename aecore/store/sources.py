@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from aecore.store.paths import home
+from aecore.store.paths import draft, home, write
 
 DATASETS = ("mnist", "fashion_mnist")
 KNOWN = f"{', '.join(DATASETS)}, or the path of images (.npz, .npy, .csv, .mat or a folder)"
@@ -66,8 +66,7 @@ def fetch(dataset: str = "mnist") -> tuple[Path, str]:
     the first source that has it. A damaged file in it is kept as `<name>.damaged`, with a warning.
     Raises `DataError` where no source can be reached or the folder cannot be written.
     """
-    folder, whence, _ = obtain(dataset)
-    return folder, whence
+    return obtain(dataset)[:2]
 
 
 def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
@@ -89,7 +88,8 @@ def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
             whence, raw = _first_source(dataset)
             for name, content in zip(FILES, raw, strict=True):
                 if not (folder / name).exists():
-                    _write(folder / name, content)
+                    with draft(folder / name) as beside:
+                        write(beside, content)
     except OSError as error:
         raise DataError(
             f"cannot write to {folder} ({error.strerror or error}): "
@@ -118,11 +118,8 @@ def _first_source(dataset: str) -> tuple[str, list[bytes]]:
 def _from_disk(dataset: str) -> tuple[str, list[bytes]]:
     given = os.environ.get("AECORE_DATA")
     roots = [Path(given).expanduser()] if given else []
-    roots += [home() / "data", Path("data")]
+    roots += [home() / "data", Path("data"), *([DEBIAN] if dataset == "fashion_mnist" else [])]
     places = [root / sub for root in roots for sub in (f"{FOLDERS[dataset]}/raw", dataset, "")]
-    if dataset == "fashion_mnist":
-        roots.append(DEBIAN)
-        places.append(DEBIAN)
     for place in places:
         raw = [_find(place, *file, dataset) for file in zip(FILES, MD5[dataset], strict=True)]
         if None not in raw:
@@ -245,15 +242,6 @@ def _content(path: Path) -> bytes:
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error):
         return b""
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _md5(content: bytes) -> str:
