@@ -73,7 +73,7 @@ def packed(images: Tensor, codec: Codec, model_inside: bool = False) -> tuple[by
         raise InvalidValue(f"{said} are not allowed: must be 1 or more of {_by(allowed)}")
     entry, numbers, prior = to_entry(codec), codec.encode(images), codec.prior
     codes = prior.encode(numbers[0]) if len(images) == 1 else prior.encode_stream(numbers)
-    inside = model_bytes(entry) if model_inside else b""
+    inside = model_bytes(codec) if model_inside else b""
     fields = (VERSION, model_inside, *shape, len(images), bytes.fromhex(_key(entry)))
     header = HEADER.pack(MAGIC, *fields) + (LENGTH.pack(len(inside)) if inside else b"")
     content = header + inside + codes
@@ -142,8 +142,9 @@ def _read(content: bytes, store: Store) -> Tensor:
     return codec.decode(prior.decode(codes)[None] if one else prior.decode_stream(codes, count))
 
 
-def model_bytes(entry: Entry) -> bytes:
+def model_bytes(codec: Codec) -> bytes:
     """What a file with the model inside holds of it."""
+    entry = to_entry(codec)
     return zlib.compress(pack(KIND, _key(entry), entry.document, entry.arrays), 9)
 
 

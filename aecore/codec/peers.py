@@ -78,12 +78,11 @@ def image_codec_rates(
 
 def _measured(images: Tensor, codec: str, quality: int | None) -> dict[str, float]:
     pixels = _pictures(images)
-    each, errors = [], []
+    files = []
     for one in pixels:
-        size, error = written(one, codec, quality)
-        each.append(size)
-        errors.append(error)
+        files.append(written(one, codec, quality))
         seen(1)
+    each, errors = zip(*files, strict=True)
     blank, _ = written(np.zeros_like(pixels[0]), codec, quality)
     together, error = written(mosaic(pixels), codec, quality)
     sizes = {"each": np.mean(each), "blank": blank, "together": together / len(pixels)}
