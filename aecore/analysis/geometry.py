@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aecore import checks
 from aecore.analysis import latent
-from aecore.analysis.latent import Decode
+from aecore.analysis.latent import Decode, straight
 from aecore.data import load
 from aecore.engine.measured import Where, frame, of_runs
 from aecore.randomness import generator
@@ -91,12 +91,6 @@ def lengths(decode: Decode, paths: Tensor) -> Tensor:
     fine = torch.cat([(start + parts * step).flatten(1, 2), paths[:, -1:]], 1)
     pictures = decode(fine.flatten(0, 1)).flatten(1).unflatten(0, fine.shape[:2])
     return pictures.diff(dim=1).norm(dim=2).sum(1)
-
-
-def straight(starts: Tensor, ends: Tensor, points: int) -> Tensor:
-    """Straight paths (M, points, d) from the codes `starts` (M, d) to `ends` (M, d)."""
-    way = torch.linspace(0, 1, points)[:, None]
-    return starts[:, None] + way * (ends - starts)[:, None]
 
 
 def geodesics(decode: Decode, starts: Tensor, ends: Tensor, points: int = 25) -> Tensor:

@@ -50,24 +50,25 @@ def keeping(
     diverged all measures are NaN.
     Raises `InvalidValue` for a k of more than 200 or than there are other images.
     """
-    data, lists, asked, of = load(dataset), {}, [], []
+    data, ks, lists, asked, of = load(dataset), list(ks), {}, [], []
     store = where["store"] = where.get("store") or Store()
     for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in METRICS):
-        count = len(_shown(dataset, images, tested)[0][: tsne_images if way == "t-SNE" else None])
+        count = len(_shown(dataset, images, tested)[: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
         seed = way.spec.seed if isinstance(way, Run) else 0
         of.append({"model": name, "seed": seed, "metric": metric, "images": count})
         question = {"table": "neighbors", "version": KEEPING, "data": data.digest, "images": count}
-        question |= {"of": _of(way), "metric": metric, "ks": list(ks), **_part(tested)}
+        question |= {"of": _of(way), "metric": metric, "ks": ks, **_part(tested)}
         arguments: tuple = (way,)
-        if not _diverged(way) and store.read("table", digest(question)) is None:
+        diverged = isinstance(way, Run) and way.diverged
+        if not diverged and store.read("table", digest(question)) is None:
             if (count, metric) not in lists:
                 lists[count, metric] = originals(dataset, count, metric, store, tested)
             before, seconds = lists[count, metric]
             points = embedding(dataset, count, tested, **where) if way == "t-SNE" else way
-            arguments = (points, dataset, count, metric, list(ks), before[:, : max(ks)], seconds)
-            arguments += (tested,)
+            before = before[:, : max(ks)]
+            arguments = (points, dataset, count, metric, ks, before, seconds, tested)
         asked.append(Asked(question, arguments, count))
     found = answers(asked, _kept, "comparing neighbors", **where)
     unknown = {"rows": [{"k": k} for k in ks]}
@@ -120,7 +121,7 @@ def originals(
     if (entry := store.read("neighborhood", key)) is not None:
         return entry.arrays["neighbors"], entry.document["seconds"]
     store.check_writable()
-    shown, _ = _shown(dataset, images, tested)
+    shown = _shown(dataset, images, tested)
     found, seconds = nearest_of_all(shown, min(LISTED, images - 1), metric)
     document = {"question": question, "seconds": round(seconds, 3)}
     store.write("neighborhood", key, document, {"neighbors": found})
@@ -169,9 +170,9 @@ def points_of(way: Way, images: Tensor) -> np.ndarray:
     """
     if isinstance(way, np.ndarray):
         return way
-    if _diverged(way):
-        return np.full((len(images), way.spec.latent_dim), np.nan)
     if isinstance(way, Run):
+        if way.diverged:
+            return np.full((len(images), way.spec.latent_dim), np.nan)
         return way.encode(images).numpy().astype(np.float64)
     checks.choice("way", way, ("PCA",))
     pixels = _pixels(images)
@@ -193,7 +194,7 @@ def codes_of(
 
 
 def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
-    return run.encode(_shown(run.spec.dataset, images, tested)[0]).numpy().astype(float).round(3)
+    return run.encode(_shown(run.spec.dataset, images, tested)).numpy().astype(float).round(3)
 
 
 def spread_of_codes(run: Run, images: int = 1000) -> float:
@@ -246,16 +247,10 @@ def _of(way: Run | str) -> str:
     return way.key if isinstance(way, Run) else checks.choice("way", way, ("PCA", "t-SNE"))
 
 
-def _diverged(way: Way | None) -> bool:
-    return isinstance(way, Run) and way.diverged
-
-
-def _shown(dataset: str, images: int | None, tested: bool) -> tuple[Tensor, Tensor]:
-    """The first training or test images and their labels."""
+def _shown(dataset: str, images: int | None, tested: bool) -> Tensor:
+    """The first training or test images."""
     data = load(dataset)
-    if tested:
-        return data.test_images[:images], data.test_labels[:images]
-    return data.train_images[:images], data.train_labels[:images]
+    return (data.test_images if tested else data.train_images)[:images]
 
 
 def _part(tested: bool) -> dict[str, str]:
@@ -264,7 +259,7 @@ def _part(tested: bool) -> dict[str, str]:
 
 
 def _embedded(dataset: str, images: int, tested: bool) -> np.ndarray:
-    return tsne(_pixels(_shown(dataset, images, tested)[0])).round(3)
+    return tsne(_pixels(_shown(dataset, images, tested))).round(3)
 
 
 def _picked(
@@ -284,9 +279,8 @@ def _kept(
     search_before: float,
     tested: bool,
 ) -> dict[str, Any]:
-    data = load(dataset)
-    shown, labels = _shown(dataset, images, tested)
-    labels = labels.numpy()
+    data, shown = load(dataset), _shown(dataset, images, tested)
+    labels = (data.test_labels if tested else data.train_labels)[:images].numpy()
     points = points_of(way, shown)
     started = time.perf_counter()
     after = nearest(points, max(ks), metric=metric)

@@ -1,12 +1,13 @@
 """Which images are each other's neighbors, and how two ideas of nearness agree."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import faiss
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
 from torch import Tensor
 
 from aecore import checks
@@ -54,9 +55,8 @@ def _searched(points: np.ndarray, asked: np.ndarray, k: int, metric: str) -> np.
         found = tree.query(asked.astype(np.float64), k, p=1 + METRICS.index(metric))[1]
         return found.reshape(len(asked), k).astype(np.int32)
     kind = faiss.METRIC_L2 if metric == "L2" else faiss.METRIC_L1
-    index = faiss.IndexFlat(points.shape[1], kind)
-    index.add(points.astype(np.float32))
-    return index.search(asked.astype(np.float32), k)[1].astype(np.int32)
+    both = asked.astype(np.float32), points.astype(np.float32)
+    return faiss.knn(*both, k, kind)[1].astype(np.int32)
 
 
 def _nearest_bytes(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndarray:
@@ -87,8 +87,10 @@ def score(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
 
     Both are neighbor lists (N, ≥ k). The report's score@k is its mean.
     """
-    parts = zip(*(_parts(lists[:, :k]) for lists in (before, after)), strict=True)
-    kept = [(one[:, :, None] == other[:, None, :]).any(2).mean(1) for one, other in parts]
+    kept = []
+    for first in range(0, len(before), BLOCK):
+        one, other = (lists[first : first + BLOCK, :k] for lists in (before, after))
+        kept.append((one[:, :, None] == other[:, None, :]).any(2).mean(1))
     return np.concatenate(kept)
 
 
@@ -105,10 +107,7 @@ def ranks(distances: np.ndarray, own: np.ndarray) -> np.ndarray:
     """
     distances = distances.astype(np.float64)
     distances[np.arange(len(own)), own] = np.inf
-    order = distances.argsort(axis=1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(1, order.shape[1] + 1)[None], axis=1)
-    return places
+    return rankdata(distances, method="ordinal", axis=1)
 
 
 def trustworthiness(before: np.ndarray, after: np.ndarray, k: int) -> float:
@@ -154,10 +153,6 @@ def examples(labels: Tensor, count: int = 30) -> list[int]:
     each = max(1, count // len(classes))
     rows = [(labels == label).nonzero()[:each, 0].tolist() for label in classes]
     return [row for of_class in rows for row in of_class]
-
-
-def _parts(values: np.ndarray) -> Iterable[np.ndarray]:
-    return (values[first : first + BLOCK] for first in range(0, len(values), BLOCK))
 
 
 def _rows(values: Tensor | np.ndarray) -> np.ndarray:
