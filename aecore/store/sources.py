@@ -74,14 +74,14 @@ def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
     if dataset not in DATASETS:
         raise DataError(f"unknown data set {dataset!r}: known are {KNOWN}")
     folder = _folder(dataset)
-    raw = [_content(folder / name) for name in FILES]
+    raw = [unzipped(folder / name) for name in FILES]
     if tuple(map(_md5, raw)) == MD5[dataset]:
         return folder, "already on disk", raw
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             for path, md5 in zip((folder / name for name in FILES), MD5[dataset], strict=True):
-                content = _content(path)
+                content = unzipped(path)
                 if path.exists() and _md5(content) != md5:
                     kept, fault = path.replace(f"{path}.damaged"), _fault(content, dataset)
                     warnings.warn(f"{path} {fault}: kept as {kept.name}", stacklevel=2)
@@ -131,7 +131,7 @@ def _find(place: Path, name: str, md5: str, dataset: str) -> bytes | None:
     """The file's raw bytes, as it is or zipped, or None; somebody's damaged file stays."""
     for candidate in (place / name, place / f"{name}.gz"):
         if candidate.is_file():
-            content = _content(candidate)
+            content = unzipped(candidate)
             if (found := _md5(content)) == md5:
                 return content
             # All data sets name their files alike: another's file is not a damaged one.
@@ -159,7 +159,7 @@ def _from_torchvision(dataset: str) -> tuple[str, list[bytes]]:
         socket.setdefaulttimeout(SILENCE)
         with tempfile.TemporaryDirectory() as root, redirect_stderr(io.StringIO()):
             source = getattr(datasets, FOLDERS[dataset])(root, download=True)
-            return "torchvision", [_content(Path(source.raw_folder, name)) for name in FILES]
+            return "torchvision", [unzipped(Path(source.raw_folder, name)) for name in FILES]
     except Exception as error:  # whatever fails in another's downloader: there are other sources
         raise DataError(f"torchvision: {_last_line(str(error))}") from error
     finally:
@@ -235,11 +235,11 @@ def _folder(dataset: str) -> Path:
     return home() / "data" / FOLDERS[dataset] / "raw"
 
 
-def _content(path: Path) -> bytes:
+def unzipped(path: Path) -> bytes:
     """The file's bytes, unzipped if it is `.gz`; nothing at all if they cannot be had."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error):
         return b""
 
