@@ -141,8 +141,7 @@ def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[
     """
     how = {"unit": "models", "points": points, **where}
     found = of_runs("ways", GEOMETRY, _ways, runs, "looking for shortest ways", **how)
-    return [Ways(*(torch.tensor(of[name]) for name in ("pairs", "paths", "lengths")))
-            for of in found]  # fmt: skip
+    return [Ways(**{name: torch.tensor(values) for name, values in of.items()}) for of in found]
 
 
 def _ways(run: Run, points: int) -> dict[str, Any]:

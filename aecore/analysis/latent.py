@@ -254,9 +254,8 @@ def sample_prior(count: int, d: int, *, generator: Generator) -> Tensor:
 
 def centroids_of(runs: Sequence[Run]) -> list[Tensor]:
     """Each run's `centroids` of the test images of its data set."""
-    sets = [load(run.spec.dataset) for run in runs]
-    codes = [run.encode(data.test_images) for run, data in zip(runs, sets, strict=True)]
-    return [centroids(z, data.test_labels) for z, data in zip(codes, sets, strict=True)]
+    pairs = [(run, load(run.spec.dataset)) for run in runs]
+    return [centroids(run.encode(data.test_images), data.test_labels) for run, data in pairs]
 
 
 def unevenness_of(runs: Sequence[Run], centers: Sequence[Tensor], steps: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import faiss
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from aecore import checks
@@ -56,13 +57,14 @@ def keeping(
         count = len(_shown(dataset, images, tested)[: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
-        seed = way.spec.seed if isinstance(way, Run) else 0
+        run = way if isinstance(way, Run) else None
+        seed = run.spec.seed if run else 0
         of.append({"model": name, "seed": seed, "metric": metric, "images": count})
         question = {"table": "neighbors", "version": KEEPING, "data": data.digest, "images": count}
-        question |= {"of": _of(way), "metric": metric, "ks": ks, **_part(tested)}
+        question["of"] = run.key if run else checks.choice("way", way, ("PCA", "t-SNE"))
+        question |= {"metric": metric, "ks": ks, **_part(tested)}
         arguments: tuple = (way,)
-        diverged = isinstance(way, Run) and way.diverged
-        if not diverged and store.read("table", digest(question)) is None:
+        if not (run and run.diverged) and store.read("table", digest(question)) is None:
             if (count, metric) not in lists:
                 lists[count, metric] = originals(dataset, count, metric, store, tested)
             before, seconds = lists[count, metric]
@@ -243,10 +245,6 @@ def _pixels(images: Tensor) -> np.ndarray:
     return as_floats(images).flatten(1).numpy()
 
 
-def _of(way: Run | str) -> str:
-    return way.key if isinstance(way, Run) else checks.choice("way", way, ("PCA", "t-SNE"))
-
-
 def _shown(dataset: str, images: int | None, tested: bool) -> Tensor:
     """The first training or test images."""
     data = load(dataset)
@@ -285,10 +283,9 @@ def _kept(
     started = time.perf_counter()
     after = nearest(points, max(ks), metric=metric)
     search_after = round(time.perf_counter() - started, 3)
-    kept_ranks = [(np.nan, np.nan)] * len(ks)
+    kept_ranks, rows = [(np.nan, np.nan)] * len(ks), []
     if metric == "L2":
         kept_ranks = preserved(shown, points, ks, QUERIES)
-    rows = []
     for k, (trust, continuity) in zip(ks, kept_ranks, strict=True):
         kept = score(before, after, k)
         rates = [agreement(neighbors, labels, k) for neighbors in (before, after)]
@@ -314,16 +311,12 @@ def _retrieved(
         if by == "PCA":
             pca = principal_components(base, d)
             base, asked = pca.transform(base), pca.transform(asked)
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
+    with threadpool_limits(1, user_api="openmp"):
         index = faiss.IndexFlatL2(base.shape[1])  # as an index of images would have it
         index.add(np.ascontiguousarray(base, dtype=np.float32))
         started = time.perf_counter()
         found = index.search(np.ascontiguousarray(asked, dtype=np.float32), k)[1]
         seconds = time.perf_counter() - started
-    finally:
-        faiss.omp_set_num_threads(threads)
     right = data.train_labels.numpy()[found] == data.test_labels[:queries].numpy()[:, None]
     return {"precision": right.mean(), "milliseconds": round(1000 * seconds / len(asked), 4)}
 

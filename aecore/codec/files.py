@@ -19,8 +19,6 @@ same everywhere: the codes by whole numbers alone, the pixels as `transforms.Aut
 
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +90,11 @@ def compress(
     content, parts = packed(images, codec, model_inside)
     entry = to_entry(codec)
     (store or Store()).write(KIND, _key(entry), entry.document, entry.arrays)
-    with written(path) as beside:
-        beside.write_bytes(content)
+    try:
+        with draft(path) as beside:
+            beside.write_bytes(content)
+    except OSError as error:
+        raise FileError(f"{path} can't be written: {error.strerror or error}") from None
     return parts
 
 
@@ -180,19 +181,6 @@ def from_entry(entry: Entry) -> Codec:
     if not fits or any(one.sum() != TOTAL or one.min() < 1 for one in split):
         raise InvalidValue("a codec's arrays do not fit its spec")
     return Codec(Autoencoder(spec, shape, arrays, exponents), step, Prior(lows, split))
-
-
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A draft beside `path`, which takes its name when all went well, and else is gone.
-
-    Raises `FileError` where it can't be written.
-    """
-    try:
-        with draft(path) as beside:
-            yield beside
-    except OSError as error:
-        raise FileError(f"{path} can't be written: {error.strerror or error}") from None
 
 
 def _by(shape: tuple[Any, ...]) -> str:
