@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from aecore import checks
-from aecore.analysis.errors import principal_components
+from aecore.analysis.errors import principal_components, seeds_of
 from aecore.analysis.neighbors import METRICS, agreement, nearest, preserved, score
 from aecore.analysis.pairs import nearest_of_all
 from aecore.analysis.projections import tsne
@@ -88,7 +88,7 @@ def by_class(kept: pd.DataFrame, k: int, metric: str) -> pd.DataFrame:
 def by_seed(kept: pd.DataFrame, model: str, metric: str, column: str) -> dict[str, list[float]]:
     """One model's values of a `keeping` table's column, for each k those of its seeds."""
     rows = kept[(kept["model"] == model) & (kept["metric"] == metric)]
-    return {f"k = {k}": values[column].tolist() for k, values in rows.groupby("k", sort=False)}
+    return seeds_of(rows, "k", column, "k = {}")
 
 
 def cost(kept: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Which images are each other's neighbors, and how two ideas of nearness agree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import faiss
 import numpy as np
@@ -11,8 +11,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from aecore import checks
+from aecore.analysis.pairs import METRICS, distances
 
-METRICS = ("L1", "L2")
 FEW = 20  # dimensions up to which a tree finds neighbors faster than a look at all points
 BLOCK = 2000  # images whose neighbors are compared at once
 CHUNK = 200  # images whose distances to all others are in memory at once
@@ -60,26 +60,13 @@ def _searched(points: np.ndarray, asked: np.ndarray, k: int, metric: str) -> np.
 
 
 def _nearest_bytes(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndarray:
-    measure, numbers = distances_to(images, metric), torch.arange(len(images))
-    found = []
+    pixels, found = images.flatten(1).numpy(), []
     for own in rows.split(CHUNK):
-        order = measure(own) * len(images) + numbers  # one whole number: distance, then row
+        apart = torch.from_numpy(distances(pixels[own.numpy()], pixels, metric)).long()
+        order = apart * len(images) + torch.arange(len(images))  # a whole number: distance, row
         order.scatter_(1, own[:, None], torch.iinfo(torch.int64).max)
         found.append(order.topk(k, largest=False).values % len(images))
     return torch.cat(found).numpy().astype(np.int32)
-
-
-def distances_to(images: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
-    """A function from rows (Q,) to their distances (Q, N), int64, to all images; L2 is squared."""
-    pixels = images.flatten(1)
-    if metric == "L1":
-        base = pixels.numpy().astype(np.float32)
-        return lambda rows: torch.from_numpy(
-            faiss.pairwise_distances(base[rows.numpy()], base, metric=faiss.METRIC_L1)
-        ).long()
-    # In doubles, for the square of an image's length does not fit into a float.
-    base, lengths = pixels.double(), pixels.double().square().sum(1)
-    return lambda rows: (lengths[rows, None] + lengths - 2 * (base[rows] @ base.T)).long()
 
 
 def score(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
@@ -130,11 +117,11 @@ def preserved(
 
     `images` are bytes (N, …), `points` (N, d) are their codes; NaN where it is not defined.
     """
-    measure, queries = distances_to(images, "L2"), min(queries, len(images))
+    pixels, queries = images.flatten(1).numpy(), min(queries, len(images))
     sums = np.where(2 * np.array(ks) < len(images), 0.0, np.nan)[:, None].repeat(2, 1)
-    for own in torch.arange(queries).split(CHUNK):
-        before = ranks(measure(own).numpy(), own.numpy())
-        after = ranks(cdist(points[own.numpy()], points), own.numpy())
+    for own in np.split(np.arange(queries), range(CHUNK, queries, CHUNK)):
+        before = ranks(distances(pixels[own], pixels, "L2"), own)
+        after = ranks(cdist(points[own], points), own)
         for number in np.flatnonzero(np.isfinite(sums[:, 0])):
             both = ((before, after), (after, before))
             parts = [trustworthiness(*pair, ks[number]) for pair in both]
