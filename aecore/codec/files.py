@@ -130,17 +130,17 @@ def _read(content: bytes, store: Store) -> Tensor:
             entry = unpack(zlib.decompressobj().decompress(model, MOST_MODEL), KIND, key)
         else:
             entry = store.read(KIND, key)
-        if entry is None:
-            remedy = "compress with --model-inside to send a file elsewhere"
-            raise FileError(f"needs the model {key}, which the store here has not: {remedy}")
-        codec = from_entry(entry)
-    except (*DAMAGE, zlib.error, struct.error) as error:
-        raise error if isinstance(error, FileError) else FileError("has no model in it") from None
+        codec = entry and from_entry(entry)
+    except (*DAMAGE, zlib.error, struct.error):
+        raise FileError("has no model in it") from None
+    if codec is None:
+        remedy = "compress with --model-inside to send a file elsewhere"
+        raise FileError(f"needs the model {key}, which the store here has not: {remedy}")
     if codec.transform.image_shape != tuple(shape) or not 0 < count <= MOST_IMAGES:
         raise FileError("is damaged: its images are none of its model's")
     prior = codec.prior
-    one = count == 1
-    return codec.decode(prior.decode(codes)[None] if one else prior.decode_stream(codes, count))
+    numbers = prior.decode(codes)[None] if count == 1 else prior.decode_stream(codes, count)
+    return codec.decode(numbers)
 
 
 def model_bytes(codec: Codec) -> bytes:

@@ -121,5 +121,5 @@ def _of_run(run: Run, step: float) -> dict[str, float]:
     same = (residuals.decode(coded, drawn) == test).flatten(1).all(1)
     seen(len(test))
     tables = len(zlib.compress(residuals.frequencies.astype("<u2").tobytes(), 9))
-    sizes |= {"bytes": sum(sizes.values()), "tables": tables}
-    return sizes | {"restored": int(same.sum())}
+    totals = {"bytes": sum(sizes.values()), "tables": tables, "restored": int(same.sum())}
+    return sizes | totals

@@ -142,11 +142,8 @@ def as_classes(
         values = np.concatenate([values[tested], values[~tested]])
     numbers = {value: number for number, value in enumerate(values.tolist())}
     names = tuple(map(str, numbers))
-    found = {
-        part: np.array([numbers[value] for value in array.tolist()], np.int64)
-        for part, array in flat.items()
-    }
-    return found, names
+    found = {part: [numbers[value] for value in array.tolist()] for part, array in flat.items()}
+    return {part: np.array(own, np.int64) for part, own in found.items()}, names
 
 
 def _flat(part: str, labels: np.ndarray, count: int, said: list[str]) -> np.ndarray:
