@@ -32,7 +32,7 @@ from aecore.codec.prior import MOST, TOTAL, DamagedCodes, Prior
 from aecore.codec.transforms import Autoencoder, Codec
 from aecore.spec import Spec
 from aecore.store.entries import DAMAGE, Entry, Store, pack, signature, unpack
-from aecore.store.paths import draft
+from aecore.store.paths import write_at_once
 
 MAGIC, VERSION = b"AEC", 1
 KIND = "codec"  # of an entry in the store
@@ -91,8 +91,7 @@ def compress(
     entry = to_entry(codec)
     (store or Store()).write(KIND, _key(entry), entry.document, entry.arrays)
     try:
-        with draft(path) as beside:
-            beside.write_bytes(content)
+        write_at_once(path, content)
     except OSError as error:
         raise FileError(f"{path} can't be written: {error.strerror or error}") from None
     return parts

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aecore.store import paths
 from aecore.store.leases import Lease
-from aecore.store.paths import draft, draft_prefix, home, published, ready, write
 
 Arrays = dict[str, np.ndarray]
 DAMAGE = (ValueError, KeyError, TypeError, SafetensorError)  # what reading torn files may raise
@@ -44,8 +44,8 @@ class Store:
     """
 
     def __init__(self, root: Path | None = None, layers: tuple[Path, ...] | None = None) -> None:
-        self.root = Path(root).absolute() if root is not None else home()
-        self.layers = published() if layers is None else layers
+        self.root = Path(root).absolute() if root is not None else paths.home()
+        self.layers = paths.published() if layers is None else layers
 
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, or None if there is none or it is damaged.
@@ -94,12 +94,12 @@ class Store:
             files["weights.safetensors"] = save(_sorted(arrays))
         with self._writing(sum(map(len, files.values()))):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            place = {"prefix": draft_prefix(), "dir": folder.parent}
+            place = {"prefix": paths.draft_prefix(), "dir": folder.parent}
             with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as desk:
                 made = Path(desk, "draft")
                 made.mkdir()
                 for name, content in files.items():
-                    write(made / name, content)
+                    paths.write(made / name, content)
                 if less:
                     with suppress(FileNotFoundError):  # it was damaged
                         folder.rename(Path(desk, "less"))
@@ -128,8 +128,7 @@ class Store:
         path = self._checkpoint(key)
         with self._writing(len(content)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with draft(path) as beside:
-                write(beside, content)
+            paths.write_at_once(path, content)
 
     def drop_checkpoint(self, key: str) -> None:
         """Forget the checkpoint of a run, if there is one."""
@@ -168,7 +167,7 @@ class Store:
     def check_writable(self) -> None:
         """Raise `StoreError` now rather than after an hour, for temporary files' folder too."""
         with self._writing():
-            ready(self.root)
+            paths.ready(self.root)
         try:
             tempfile.gettempdir()
         except FileNotFoundError as error:

@@ -6,8 +6,6 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -90,15 +88,14 @@ def draft_prefix() -> str:
     return f".{platform.node()}~{os.getpid()}~"
 
 
-@contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """A draft beside `path`, which takes its name when all went well, and else is gone."""
-    beside = path.with_name(f"{draft_prefix()}{path.name}")
+def write_at_once(path: Path, content: bytes) -> None:
+    """`write`, but whole or not at all: a draft beside it takes its name at the end."""
+    draft = path.with_name(f"{draft_prefix()}{path.name}")
     try:
-        yield beside
-        beside.replace(path)
+        write(draft, content)
+        draft.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes) -> None:

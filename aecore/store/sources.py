@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from aecore.store.paths import draft, home, write
+from aecore.store.paths import home, unwritable, write_at_once
 
 DATASETS = ("mnist", "fashion_mnist")
 KNOWN = f"{', '.join(DATASETS)}, or the path of images (.npz, .npy, .csv, .mat or a folder)"
@@ -88,13 +88,9 @@ def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
             whence, raw = _first_source(dataset)
             for name, content in zip(FILES, raw, strict=True):
                 if not (folder / name).exists():
-                    with draft(folder / name) as beside:
-                        write(beside, content)
+                    write_at_once(folder / name, content)
     except OSError as error:
-        raise DataError(
-            f"cannot write to {folder} ({error.strerror or error}): "
-            "set AECORE_HOME to a folder that can be written"
-        ) from error
+        raise DataError(unwritable(folder, error, "AECORE_HOME")) from error
     return folder, whence, raw
 
 
