@@ -24,8 +24,7 @@ from aecore.engine.jobs import run_key
 from aecore.engine.pool import reproducible
 from aecore.runs import fit
 from aecore.spec import Spec
-from aecore.store import entries as store
-from aecore.store import leases
+from aecore.store import leases, paths
 from aecore.store.entries import Store
 from aecore.training import Training
 
@@ -88,7 +87,7 @@ def lines(log: Path) -> list[tuple[str, str, int, int, float]]:
 
 def stop_in_write(number: int, sign: Path) -> None:
     """Make this process stand still in the middle of its write of that number."""
-    count, write = 0, store._write
+    count, write = 0, paths.write
 
     def slow(path: Path, content: bytes) -> None:
         nonlocal count
@@ -99,7 +98,7 @@ def stop_in_write(number: int, sign: Path) -> None:
         sign.touch()
         time.sleep(60)
 
-    store._write = slow
+    paths.write = slow
 
 
 def kill() -> dict[str, object]:

@@ -37,12 +37,8 @@ def reconstruction_errors(
     named = isinstance(test_corruptions, Mapping)
     called = {c: label for label, c in test_corruptions.items()} if named else {}
     tested = list(test_corruptions.values() if named else test_corruptions)
-
-    def size(run: Run) -> int:
-        return len(load(run.spec.dataset).test_images) * len(tested)
-
-    label = "testing models"
-    found = of_runs("reconstruction", EVALUATION, _errors, runs, label, size, **where, on=tested)
+    how = {"size": lambda run: len(test_images(run)) * len(tested), **where, "on": tested}
+    found = of_runs("reconstruction", EVALUATION, _errors, runs, "testing models", **how)
     columns, rows = ["trained_on", "trained_at", "tested_on", "level", "mse"], []
     for run, errors in zip(runs, found, strict=True):
         own, every = _named(run.spec.corruption, called), errors or [math.nan] * len(tested)
@@ -58,8 +54,13 @@ def _named(corruption: Corruption | None, called: Mapping) -> tuple[str, float]:
     return called.get(corruption, corruption.label), float(corruption.strength)
 
 
+def test_images(run: Run) -> Tensor:
+    """The test images (N, C, H, W), uint8, of the data set of a run."""
+    return load(run.spec.dataset).test_images
+
+
 def _errors(run: Run, tested: Sequence[Corruption | None]) -> list[float]:
-    images, errors = load(run.spec.dataset).test_images, []
+    images, errors = test_images(run), []
     for one in tested:
         errors.append(mean_squared_error(run, images, one))
         seen(len(images))
@@ -91,7 +92,7 @@ def redrawn(runs: Sequence[Run], rows: Sequence[int], **where: Unpack[Where]) ->
 
 
 def _redrawn(run: Run, rows: Sequence[int]) -> list[int]:
-    output = run.reconstruct(load(run.spec.dataset).test_images[rows])
+    output = run.reconstruct(test_images(run)[rows])
     return (255 * output.clamp(0, 1)).round().byte().flatten().tolist()
 
 
@@ -193,16 +194,6 @@ def growth(errors: pd.DataFrame) -> pd.DataFrame:
     """
     curves = errors.set_index(["level", "seed", "latent_dim"])["mse"].unstack()
     return curves.loc[errors["level"].max()] - curves.loc[0]
-
-
-def gains(errors: pd.DataFrame, plain: str, kinds: Sequence[str]) -> pd.DataFrame:
-    """How much less the models trained on each of `kinds` err under it than those on `plain`.
-
-    `errors` is a table of `reconstruction_errors`; means over seeds, a row for each latent_dim.
-    """
-    keys = ["trained_on", "tested_on", "latent_dim"]
-    mean = errors.groupby(keys)["mse"].mean()
-    return pd.DataFrame({kind: mean[plain, kind] - mean[kind, kind] for kind in kinds})
 
 
 def components_for(pca: pd.DataFrame, mse: float) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aecore import checks
 from aecore.analysis import latent
-from aecore.analysis.latent import Decode
+from aecore.analysis.latent import Decode, straight
 from aecore.data import load
 from aecore.engine.measured import Where, frame, of_runs
 from aecore.randomness import generator
@@ -93,12 +93,6 @@ def lengths(decode: Decode, paths: Tensor) -> Tensor:
     return pictures.diff(dim=1).norm(dim=2).sum(1)
 
 
-def straight(starts: Tensor, ends: Tensor, points: int) -> Tensor:
-    """Straight paths (M, points, d) from the codes `starts` (M, d) to `ends` (M, d)."""
-    way = torch.linspace(0, 1, points)[:, None]
-    return starts[:, None] + way * (ends - starts)[:, None]
-
-
 def geodesics(decode: Decode, starts: Tensor, ends: Tensor, points: int = 25) -> Tensor:
     """Shortest paths (M, points, d) between codes (M, d), as far as they are found.
 
@@ -147,8 +141,7 @@ def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[
     """
     how = {"unit": "models", "points": points, **where}
     found = of_runs("ways", GEOMETRY, _ways, runs, "looking for shortest ways", **how)
-    return [Ways(*(torch.tensor(of[name]) for name in ("pairs", "paths", "lengths")))
-            for of in found]  # fmt: skip
+    return [Ways(**{name: torch.tensor(values) for name, values in of.items()}) for of in found]
 
 
 def _ways(run: Run, points: int) -> dict[str, Any]:

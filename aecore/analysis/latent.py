@@ -203,6 +203,12 @@ def active_units(codes: Tensor, threshold: float = 0.01) -> int:
     return int((codes.var(0) > threshold).sum())
 
 
+def straight(starts: Tensor, ends: Tensor, points: int) -> Tensor:
+    """Straight paths (M, points, …) from `starts` (M, …) to `ends` (M, …): of codes or images."""
+    way = torch.linspace(0, 1, points).view(-1, *[1] * (starts.dim() - 1))
+    return starts[:, None] + way * (ends - starts)[:, None]
+
+
 @dataclass(frozen=True)
 class Path:
     """A way through the latent space: codes (steps, d), images (steps, …) and how far each moves.
@@ -222,8 +228,7 @@ class Path:
 
 def morph(decode: Decode, start: Tensor, end: Tensor, steps: int) -> Path:
     """The straight path from code `start` (d,) to `end` (d,) in `steps` points, decoded."""
-    way = torch.linspace(0, 1, checks.whole("steps", steps, 2))[:, None]
-    codes = start + way * (end - start)
+    [codes] = straight(start[None], end[None], checks.whole("steps", steps, 2))
     images = decode(codes)
     moved = images.diff(dim=0).flatten(1).square().mean(1).sqrt()
     return Path(codes, images, moved)
@@ -232,10 +237,10 @@ def morph(decode: Decode, start: Tensor, end: Tensor, steps: int) -> Path:
 def unevenness(decode: Decode, centroids: Tensor, steps: int) -> Tensor:
     """`Path.unevenness` of the path between every two centroids (K, d): (K, K), NaN on itself."""
     values = torch.full((len(centroids), len(centroids)), torch.nan)
-    way = torch.linspace(0, 1, checks.whole("steps", steps, 2))[:, None]
+    checks.whole("steps", steps, 2)
     for pairs in torch.combinations(torch.arange(len(centroids))).split(PATHS):
-        starts, ends = centroids[pairs][:, :, None].unbind(1)  # (M, 1, d)
-        images = decode((starts + way * (ends - starts)).flatten(0, 1)).flatten(1)
+        paths = straight(*centroids[pairs].unbind(1), steps)  # (M, steps, d)
+        images = decode(paths.flatten(0, 1)).flatten(1)
         moved = images.unflatten(0, (-1, steps)).diff(dim=1).square().mean(2).sqrt()
         found = torch.where(moved.any(1), moved.amax(1) / moved.mean(1), 1.0)
         values[pairs[:, 0], pairs[:, 1]] = values[pairs[:, 1], pairs[:, 0]] = found
@@ -249,9 +254,8 @@ def sample_prior(count: int, d: int, *, generator: Generator) -> Tensor:
 
 def centroids_of(runs: Sequence[Run]) -> list[Tensor]:
     """Each run's `centroids` of the test images of its data set."""
-    sets = [load(run.spec.dataset) for run in runs]
-    codes = [run.encode(data.test_images) for run, data in zip(runs, sets, strict=True)]
-    return [centroids(z, data.test_labels) for z, data in zip(codes, sets, strict=True)]
+    pairs = [(run, load(run.spec.dataset)) for run in runs]
+    return [centroids(run.encode(data.test_images), data.test_labels) for run, data in pairs]
 
 
 def unevenness_of(runs: Sequence[Run], centers: Sequence[Tensor], steps: int) -> np.ndarray:
@@ -262,8 +266,7 @@ def unevenness_of(runs: Sequence[Run], centers: Sequence[Tensor], steps: int) ->
 
 def fade(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """Images (steps, C, H, W) that fade from one (C, H, W) to another, pixel by pixel."""
-    way = torch.linspace(0, 1, steps)[:, None, None, None]
-    return start + way * (end - start)
+    return straight(start[None], end[None], steps)[0]
 
 
 def paths_between(runs: Sequence[Run], images: Tensor, steps: int) -> list[Path]:

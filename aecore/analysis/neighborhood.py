@@ -7,10 +7,11 @@ from typing import Any, Unpack
 import faiss
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from aecore import checks
-from aecore.analysis.errors import principal_components
+from aecore.analysis.errors import principal_components, seeds_of
 from aecore.analysis.neighbors import METRICS, agreement, nearest, preserved, score
 from aecore.analysis.pairs import nearest_of_all
 from aecore.analysis.projections import tsne
@@ -50,24 +51,26 @@ def keeping(
     diverged all measures are NaN.
     Raises `InvalidValue` for a k of more than 200 or than there are other images.
     """
-    data, lists, asked, of = load(dataset), {}, [], []
+    data, ks, lists, asked, of = load(dataset), list(ks), {}, [], []
     store = where["store"] = where.get("store") or Store()
     for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in METRICS):
-        count = len(_shown(dataset, images, tested)[0][: tsne_images if way == "t-SNE" else None])
+        count = len(_shown(dataset, images, tested)[: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
-        seed = way.spec.seed if isinstance(way, Run) else 0
+        run = way if isinstance(way, Run) else None
+        seed = run.spec.seed if run else 0
         of.append({"model": name, "seed": seed, "metric": metric, "images": count})
         question = {"table": "neighbors", "version": KEEPING, "data": data.digest, "images": count}
-        question |= {"of": _of(way), "metric": metric, "ks": list(ks), **_part(tested)}
+        question["of"] = run.key if run else checks.choice("way", way, ("PCA", "t-SNE"))
+        question |= {"metric": metric, "ks": ks, **_part(tested)}
         arguments: tuple = (way,)
-        if not _diverged(way) and store.read("table", digest(question)) is None:
+        if not (run and run.diverged) and store.read("table", digest(question)) is None:
             if (count, metric) not in lists:
                 lists[count, metric] = originals(dataset, count, metric, store, tested)
             before, seconds = lists[count, metric]
             points = embedding(dataset, count, tested, **where) if way == "t-SNE" else way
-            arguments = (points, dataset, count, metric, list(ks), before[:, : max(ks)], seconds)
-            arguments += (tested,)
+            before = before[:, : max(ks)]
+            arguments = (points, dataset, count, metric, ks, before, seconds, tested)
         asked.append(Asked(question, arguments, count))
     found = answers(asked, _kept, "comparing neighbors", **where)
     unknown = {"rows": [{"k": k} for k in ks]}
@@ -85,7 +88,7 @@ def by_class(kept: pd.DataFrame, k: int, metric: str) -> pd.DataFrame:
 def by_seed(kept: pd.DataFrame, model: str, metric: str, column: str) -> dict[str, list[float]]:
     """One model's values of a `keeping` table's column, for each k those of its seeds."""
     rows = kept[(kept["model"] == model) & (kept["metric"] == metric)]
-    return {f"k = {k}": values[column].tolist() for k, values in rows.groupby("k", sort=False)}
+    return seeds_of(rows, "k", column, "k = {}")
 
 
 def cost(kept: pd.DataFrame, runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
@@ -120,7 +123,7 @@ def originals(
     if (entry := store.read("neighborhood", key)) is not None:
         return entry.arrays["neighbors"], entry.document["seconds"]
     store.check_writable()
-    shown, _ = _shown(dataset, images, tested)
+    shown = _shown(dataset, images, tested)
     found, seconds = nearest_of_all(shown, min(LISTED, images - 1), metric)
     document = {"question": question, "seconds": round(seconds, 3)}
     store.write("neighborhood", key, document, {"neighbors": found})
@@ -169,9 +172,9 @@ def points_of(way: Way, images: Tensor) -> np.ndarray:
     """
     if isinstance(way, np.ndarray):
         return way
-    if _diverged(way):
-        return np.full((len(images), way.spec.latent_dim), np.nan)
     if isinstance(way, Run):
+        if way.diverged:
+            return np.full((len(images), way.spec.latent_dim), np.nan)
         return way.encode(images).numpy().astype(np.float64)
     checks.choice("way", way, ("PCA",))
     pixels = _pixels(images)
@@ -193,7 +196,7 @@ def codes_of(
 
 
 def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
-    return run.encode(_shown(run.spec.dataset, images, tested)[0]).numpy().astype(float).round(3)
+    return run.encode(_shown(run.spec.dataset, images, tested)).numpy().astype(float).round(3)
 
 
 def spread_of_codes(run: Run, images: int = 1000) -> float:
@@ -242,20 +245,10 @@ def _pixels(images: Tensor) -> np.ndarray:
     return as_floats(images).flatten(1).numpy()
 
 
-def _of(way: Run | str) -> str:
-    return way.key if isinstance(way, Run) else checks.choice("way", way, ("PCA", "t-SNE"))
-
-
-def _diverged(way: Way | None) -> bool:
-    return isinstance(way, Run) and way.diverged
-
-
-def _shown(dataset: str, images: int | None, tested: bool) -> tuple[Tensor, Tensor]:
-    """The first training or test images and their labels."""
+def _shown(dataset: str, images: int | None, tested: bool) -> Tensor:
+    """The first training or test images."""
     data = load(dataset)
-    if tested:
-        return data.test_images[:images], data.test_labels[:images]
-    return data.train_images[:images], data.train_labels[:images]
+    return (data.test_images if tested else data.train_images)[:images]
 
 
 def _part(tested: bool) -> dict[str, str]:
@@ -264,7 +257,7 @@ def _part(tested: bool) -> dict[str, str]:
 
 
 def _embedded(dataset: str, images: int, tested: bool) -> np.ndarray:
-    return tsne(_pixels(_shown(dataset, images, tested)[0])).round(3)
+    return tsne(_pixels(_shown(dataset, images, tested))).round(3)
 
 
 def _picked(
@@ -284,17 +277,15 @@ def _kept(
     search_before: float,
     tested: bool,
 ) -> dict[str, Any]:
-    data = load(dataset)
-    shown, labels = _shown(dataset, images, tested)
-    labels = labels.numpy()
+    data, shown = load(dataset), _shown(dataset, images, tested)
+    labels = (data.test_labels if tested else data.train_labels)[:images].numpy()
     points = points_of(way, shown)
     started = time.perf_counter()
     after = nearest(points, max(ks), metric=metric)
     search_after = round(time.perf_counter() - started, 3)
-    kept_ranks = [(np.nan, np.nan)] * len(ks)
+    kept_ranks, rows = [(np.nan, np.nan)] * len(ks), []
     if metric == "L2":
         kept_ranks = preserved(shown, points, ks, QUERIES)
-    rows = []
     for k, (trust, continuity) in zip(ks, kept_ranks, strict=True):
         kept = score(before, after, k)
         rates = [agreement(neighbors, labels, k) for neighbors in (before, after)]
@@ -320,16 +311,12 @@ def _retrieved(
         if by == "PCA":
             pca = principal_components(base, d)
             base, asked = pca.transform(base), pca.transform(asked)
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
+    with threadpool_limits(1, user_api="openmp"):
         index = faiss.IndexFlatL2(base.shape[1])  # as an index of images would have it
         index.add(np.ascontiguousarray(base, dtype=np.float32))
         started = time.perf_counter()
         found = index.search(np.ascontiguousarray(asked, dtype=np.float32), k)[1]
         seconds = time.perf_counter() - started
-    finally:
-        faiss.omp_set_num_threads(threads)
     right = data.train_labels.numpy()[found] == data.test_labels[:queries].numpy()[:, None]
     return {"precision": right.mean(), "milliseconds": round(1000 * seconds / len(asked), 4)}
 

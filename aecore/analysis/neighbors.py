@@ -1,17 +1,18 @@
 """Which images are each other's neighbors, and how two ideas of nearness agree."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import faiss
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
 from torch import Tensor
 
 from aecore import checks
+from aecore.analysis.pairs import METRICS, distances
 
-METRICS = ("L1", "L2")
 FEW = 20  # dimensions up to which a tree finds neighbors faster than a look at all points
 BLOCK = 2000  # images whose neighbors are compared at once
 CHUNK = 200  # images whose distances to all others are in memory at once
@@ -54,32 +55,18 @@ def _searched(points: np.ndarray, asked: np.ndarray, k: int, metric: str) -> np.
         found = tree.query(asked.astype(np.float64), k, p=1 + METRICS.index(metric))[1]
         return found.reshape(len(asked), k).astype(np.int32)
     kind = faiss.METRIC_L2 if metric == "L2" else faiss.METRIC_L1
-    index = faiss.IndexFlat(points.shape[1], kind)
-    index.add(points.astype(np.float32))
-    return index.search(asked.astype(np.float32), k)[1].astype(np.int32)
+    both = asked.astype(np.float32), points.astype(np.float32)
+    return faiss.knn(*both, k, kind)[1].astype(np.int32)
 
 
 def _nearest_bytes(images: Tensor, rows: Tensor, k: int, metric: str) -> np.ndarray:
-    measure, numbers = distances_to(images, metric), torch.arange(len(images))
-    found = []
+    pixels, found = images.flatten(1).numpy(), []
     for own in rows.split(CHUNK):
-        order = measure(own) * len(images) + numbers  # one whole number: distance, then row
+        apart = torch.from_numpy(distances(pixels[own.numpy()], pixels, metric)).long()
+        order = apart * len(images) + torch.arange(len(images))  # a whole number: distance, row
         order.scatter_(1, own[:, None], torch.iinfo(torch.int64).max)
         found.append(order.topk(k, largest=False).values % len(images))
     return torch.cat(found).numpy().astype(np.int32)
-
-
-def distances_to(images: Tensor, metric: str) -> Callable[[Tensor], Tensor]:
-    """A function from rows (Q,) to their distances (Q, N), int64, to all images; L2 is squared."""
-    pixels = images.flatten(1)
-    if metric == "L1":
-        base = pixels.numpy().astype(np.float32)
-        return lambda rows: torch.from_numpy(
-            faiss.pairwise_distances(base[rows.numpy()], base, metric=faiss.METRIC_L1)
-        ).long()
-    # In doubles, for the square of an image's length does not fit into a float.
-    base, lengths = pixels.double(), pixels.double().square().sum(1)
-    return lambda rows: (lengths[rows, None] + lengths - 2 * (base[rows] @ base.T)).long()
 
 
 def score(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
@@ -87,8 +74,10 @@ def score(before: np.ndarray, after: np.ndarray, k: int) -> np.ndarray:
 
     Both are neighbor lists (N, ≥ k). The report's score@k is its mean.
     """
-    parts = zip(*(_parts(lists[:, :k]) for lists in (before, after)), strict=True)
-    kept = [(one[:, :, None] == other[:, None, :]).any(2).mean(1) for one, other in parts]
+    kept = []
+    for first in range(0, len(before), BLOCK):
+        one, other = (lists[first : first + BLOCK, :k] for lists in (before, after))
+        kept.append((one[:, :, None] == other[:, None, :]).any(2).mean(1))
     return np.concatenate(kept)
 
 
@@ -105,10 +94,7 @@ def ranks(distances: np.ndarray, own: np.ndarray) -> np.ndarray:
     """
     distances = distances.astype(np.float64)
     distances[np.arange(len(own)), own] = np.inf
-    order = distances.argsort(axis=1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(1, order.shape[1] + 1)[None], axis=1)
-    return places
+    return rankdata(distances, method="ordinal", axis=1)
 
 
 def trustworthiness(before: np.ndarray, after: np.ndarray, k: int) -> float:
@@ -131,11 +117,11 @@ def preserved(
 
     `images` are bytes (N, …), `points` (N, d) are their codes; NaN where it is not defined.
     """
-    measure, queries = distances_to(images, "L2"), min(queries, len(images))
+    pixels, queries = images.flatten(1).numpy(), min(queries, len(images))
     sums = np.where(2 * np.array(ks) < len(images), 0.0, np.nan)[:, None].repeat(2, 1)
-    for own in torch.arange(queries).split(CHUNK):
-        before = ranks(measure(own).numpy(), own.numpy())
-        after = ranks(cdist(points[own.numpy()], points), own.numpy())
+    for own in np.split(np.arange(queries), range(CHUNK, queries, CHUNK)):
+        before = ranks(distances(pixels[own], pixels, "L2"), own)
+        after = ranks(cdist(points[own], points), own)
         for number in np.flatnonzero(np.isfinite(sums[:, 0])):
             both = ((before, after), (after, before))
             parts = [trustworthiness(*pair, ks[number]) for pair in both]
@@ -154,10 +140,6 @@ def examples(labels: Tensor, count: int = 30) -> list[int]:
     each = max(1, count // len(classes))
     rows = [(labels == label).nonzero()[:each, 0].tolist() for label in classes]
     return [row for of_class in rows for row in of_class]
-
-
-def _parts(values: np.ndarray) -> Iterable[np.ndarray]:
-    return (values[first : first + BLOCK] for first in range(0, len(values), BLOCK))
 
 
 def _rows(values: Tensor | np.ndarray) -> np.ndarray:

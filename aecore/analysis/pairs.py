@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from aecore import checks
-from aecore.analysis.neighbors import METRICS
 from aecore.engine.pool import run_jobs
 from aecore.fast.compiled import compiled
 
+METRICS = ("L1", "L2")
 TILE = 2000  # images on each side of a square of pairs
 EXACT = 1024  # pixels whose products of numbers in [-128, 127] add up to 2²⁴ at most
 SPARE = 64  # places in a list beyond its k, filled before it is shortened again

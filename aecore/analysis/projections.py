@@ -115,10 +115,8 @@ def every_way(dataset: str, runs: Sequence[Run]) -> list[tuple[Run | str, str]]:
 
 def by_name(projections: Sequence[Projection]) -> dict[str, list[Projection]]:
     """The projections of each name, one a seed."""
-    groups: dict[str, list[Projection]] = {}
-    for projection in projections:
-        groups.setdefault(projection.name, []).append(projection)
-    return groups
+    names = dict.fromkeys(projection.name for projection in projections)
+    return {name: [each for each in projections if each.name == name] for name in names}
 
 
 def separation(projections: Mapping[str, Sequence[Projection]]) -> pd.DataFrame:

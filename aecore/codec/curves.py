@@ -9,6 +9,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from aecore.analysis.errors import test_images
 from aecore.codec import files
 from aecore.codec.prior import Prior
 from aecore.codec.transforms import Autoencoder, Codec, PrincipalComponents, Transform
@@ -20,17 +21,8 @@ from aecore.runs import Run, Runs
 
 VERSION = 1  # goes up whenever a change alters what these functions return
 CHOOSING = 5000  # training images, the last, on which what is compared is chosen; or a sixth
-COLUMNS = [
-    "step",
-    "estimated",
-    "bytes",
-    "alone",
-    "mse",
-    "psnr",
-    "train_bytes",
-    "train_mse",
-    "model",
-]
+COLUMNS = ["step", "estimated", "bytes", "alone", "mse", "psnr"]
+COLUMNS += ["train_bytes", "train_mse", "model"]
 
 
 def autoencoder_rates(
@@ -44,12 +36,9 @@ def autoencoder_rates(
     and `train_mse`, the estimate and the error on the last training images, to choose by; and
     `model`, the bytes of what decodes. NaN for a run that diverged.
     """
-
-    def size(run: Run) -> int:
-        return len(load(run.spec.dataset).test_images) * len(steps)
-
-    label, steps = "coding images", [float(step) for step in steps]
-    found = of_runs("bytes", VERSION, _of_run, runs, label, size, **where, steps=steps)
+    how = {"size": lambda run: len(test_images(run)) * len(steps), **where}
+    how["steps"] = [float(step) for step in steps]
+    found = of_runs("bytes", VERSION, _of_run, runs, "coding images", **how)
     each = [{"method": FAMILIES[run.spec.architecture].title, "weight": run.spec.rate_weight}
             for run in runs]  # fmt: skip
     rows = [[own | row for row in answer or [{}]] for own, answer in zip(each, found, strict=True)]
@@ -57,11 +46,8 @@ def autoencoder_rates(
 
 
 def _of_run(run: Run, steps: Sequence[float]) -> list[dict[str, float]]:
-    def model(codec: Codec) -> int:
-        return len(files.model_bytes(files.to_entry(codec)))
-
-    test = load(run.spec.dataset).test_images
-    return _rates(Autoencoder.of(run), steps, _trained_on(run), test, model)
+    transform, train = Autoencoder.of(run), _trained_on(run)
+    return _rates(transform, steps, train, test_images(run), lambda c: len(files.model_bytes(c)))
 
 
 def pca_rates(
@@ -166,12 +152,8 @@ def compared(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def codecs(runs: Sequence[Run], step: float, **where: Unpack[Where]) -> list[Codec]:
     """The codec of every run at one step, its prior that of the run's own training images."""
-
-    def size(run: Run) -> int:
-        return len(_trained_on(run))
-
-    how = {**where, "step": float(step)}
-    found = of_runs("prior", VERSION, _prior, runs, "learning priors", size, **how)
+    how = {"size": lambda run: len(_trained_on(run)), **where, "step": float(step)}
+    found = of_runs("prior", VERSION, _prior, runs, "learning priors", **how)
     priors = [Prior(np.array(of["lows"]), [*map(np.array, of["frequencies"])]) for of in found]
     pairs = zip(runs, priors, strict=True)
     return [Codec(Autoencoder.of(run), float(step), prior) for run, prior in pairs]
@@ -227,8 +209,11 @@ def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes
 
     Along each curve straight lines in both logarithms; NaN where a curve does not reach.
     """
-    groups = curves.groupby(["method", "seed"], sort=False)
-    found = {key: _interpolated(rows, errors, column) for key, rows in groups}
+    found = {}
+    for key, rows in curves.groupby(["method", "seed"], sort=False):
+        rows = rows.sort_values("mse")
+        logs = np.log(rows["mse"]), np.log(rows[column])
+        found[key] = np.exp(np.interp(np.log(errors), *logs, left=np.nan, right=np.nan))
     table = pd.DataFrame(found.values(), pd.MultiIndex.from_tuples(found), errors)
     return table.groupby(level=0, sort=False).agg(list).rename_axis("method")
 
@@ -261,12 +246,6 @@ def with_model(curves: pd.DataFrame, error: float, counts: Sequence[int]) -> pd.
     return pd.DataFrame(each)
 
 
-def _interpolated(rows: pd.DataFrame, errors: Sequence[float], column: str) -> np.ndarray:
-    rows = rows.sort_values("mse")
-    logs = np.log(rows["mse"]), np.log(rows[column])
-    return np.exp(np.interp(np.log(errors), *logs, left=np.nan, right=np.nan))
-
-
 def bd_rate(rates: Sequence[Sequence[float]], quality: Sequence[Sequence[float]]) -> float:
     """How many percent more bytes the second of two curves takes for the same quality, on average.
 
@@ -289,10 +268,10 @@ def bd_rate(rates: Sequence[Sequence[float]], quality: Sequence[Sequence[float]]
 
 def bd_rates(curves: pd.DataFrame, against: str) -> dict[str, list[float]]:
     """`bd_rate` of every other method against one, in percent: of each seed against its first."""
-    groups = dict(list(curves.groupby(["method", "seed"], sort=False)))
-    base = next(rows for (method, _), rows in groups.items() if method == against)
+    groups = curves.groupby(["method", "seed"], sort=False)
+    base = next(rows for (method, _), rows in groups if method == against)
     found: dict[str, list[float]] = {}
-    for (method, _), rows in groups.items():
+    for (method, _), rows in groups:
         if method != against:
             pairs = [[of[column] for of in (base, rows)] for column in ("bytes", "psnr")]
             found.setdefault(method, []).append(bd_rate(*pairs))

@@ -19,8 +19,6 @@ same everywhere: the codes by whole numbers alone, the pixels as `transforms.Aut
 
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,8 @@ from aecore.checks import InvalidValue, several, whole
 from aecore.codec.prior import MOST, TOTAL, DamagedCodes, Prior
 from aecore.codec.transforms import Autoencoder, Codec
 from aecore.spec import Spec
-from aecore.store.entries import DAMAGE, Entry, Store, draft_prefix, pack, signature, unpack
+from aecore.store.entries import DAMAGE, Entry, Store, pack, signature, unpack
+from aecore.store.paths import write_at_once
 
 MAGIC, VERSION = b"AEC", 1
 KIND = "codec"  # of an entry in the store
@@ -72,7 +71,7 @@ def packed(images: Tensor, codec: Codec, model_inside: bool = False) -> tuple[by
         raise InvalidValue(f"{said} are not allowed: must be 1 or more of {_by(allowed)}")
     entry, numbers, prior = to_entry(codec), codec.encode(images), codec.prior
     codes = prior.encode(numbers[0]) if len(images) == 1 else prior.encode_stream(numbers)
-    inside = model_bytes(entry) if model_inside else b""
+    inside = model_bytes(codec) if model_inside else b""
     fields = (VERSION, model_inside, *shape, len(images), bytes.fromhex(_key(entry)))
     header = HEADER.pack(MAGIC, *fields) + (LENGTH.pack(len(inside)) if inside else b"")
     content = header + inside + codes
@@ -91,8 +90,10 @@ def compress(
     content, parts = packed(images, codec, model_inside)
     entry = to_entry(codec)
     (store or Store()).write(KIND, _key(entry), entry.document, entry.arrays)
-    with written(path) as draft:
-        draft.write_bytes(content)
+    try:
+        write_at_once(path, content)
+    except OSError as error:
+        raise FileError(f"{path} can't be written: {error.strerror or error}") from None
     return parts
 
 
@@ -128,21 +129,22 @@ def _read(content: bytes, store: Store) -> Tensor:
             entry = unpack(zlib.decompressobj().decompress(model, MOST_MODEL), KIND, key)
         else:
             entry = store.read(KIND, key)
-        if entry is None:
-            remedy = "compress with --model-inside to send a file elsewhere"
-            raise FileError(f"needs the model {key}, which the store here has not: {remedy}")
-        codec = from_entry(entry)
-    except (*DAMAGE, zlib.error, struct.error) as error:
-        raise error if isinstance(error, FileError) else FileError("has no model in it") from None
+        codec = entry and from_entry(entry)
+    except (*DAMAGE, zlib.error, struct.error):
+        raise FileError("has no model in it") from None
+    if codec is None:
+        remedy = "compress with --model-inside to send a file elsewhere"
+        raise FileError(f"needs the model {key}, which the store here has not: {remedy}")
     if codec.transform.image_shape != tuple(shape) or not 0 < count <= MOST_IMAGES:
         raise FileError("is damaged: its images are none of its model's")
     prior = codec.prior
-    one = count == 1
-    return codec.decode(prior.decode(codes)[None] if one else prior.decode_stream(codes, count))
+    numbers = prior.decode(codes)[None] if count == 1 else prior.decode_stream(codes, count)
+    return codec.decode(numbers)
 
 
-def model_bytes(entry: Entry) -> bytes:
+def model_bytes(codec: Codec) -> bytes:
     """What a file with the model inside holds of it."""
+    entry = to_entry(codec)
     return zlib.compress(pack(KIND, _key(entry), entry.document, entry.arrays), 9)
 
 
@@ -178,22 +180,6 @@ def from_entry(entry: Entry) -> Codec:
     if not fits or any(one.sum() != TOTAL or one.min() < 1 for one in split):
         raise InvalidValue("a codec's arrays do not fit its spec")
     return Codec(Autoencoder(spec, shape, arrays, exponents), step, Prior(lows, split))
-
-
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A draft beside `path`, which takes its name when all went well, and else is gone.
-
-    Raises `FileError` where it can't be written.
-    """
-    draft = path.with_name(f"{draft_prefix()}{path.name}")
-    try:
-        yield draft
-        draft.replace(path)
-    except OSError as error:
-        raise FileError(f"{path} can't be written: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _by(shape: tuple[Any, ...]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from aecore.analysis.errors import test_images
 from aecore.codec.prior import TOTAL, whole_frequencies
 from aecore.codec.transforms import Autoencoder, Codec
 from aecore.data import load
@@ -102,12 +103,8 @@ def lossless_rates(runs: Sequence[Run], step: float, **where: Unpack[Where]) -> 
     each; `bytes`, both together; `restored`, how many images came back bit by bit; and `tables`,
     the bytes of all frequencies of residuals, which no image's share includes.
     """
-
-    def size(run: Run) -> int:
-        return len(load(run.spec.dataset).test_images)
-
-    label = "coding to the last bit"
-    found = of_runs("lossless", VERSION, _of_run, runs, label, size, **where, step=float(step))
+    how = {"size": lambda run: len(test_images(run)), **where, "step": float(step)}
+    found = of_runs("lossless", VERSION, _of_run, runs, "coding to the last bit", **how)
     return frame(runs, found, ["codes", "residuals", "bytes", "restored", "tables"])
 
 
@@ -124,5 +121,5 @@ def _of_run(run: Run, step: float) -> dict[str, float]:
     same = (residuals.decode(coded, drawn) == test).flatten(1).all(1)
     seen(len(test))
     tables = len(zlib.compress(residuals.frequencies.astype("<u2").tobytes(), 9))
-    sizes |= {"bytes": sum(sizes.values()), "tables": tables}
-    return sizes | {"restored": int(same.sum())}
+    totals = {"bytes": sum(sizes.values()), "tables": tables, "restored": int(same.sum())}
+    return sizes | totals

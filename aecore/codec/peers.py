@@ -28,6 +28,7 @@ LOSSLESS: dict[str, dict[str, Any]] = {
     "WebP": {"lossless": True, "quality": 100, "method": 6},
     "JPEG XL": {"lossless": True},
 }
+SMALLER = {"WebP": {"method": 6}, "JPEG": {"optimize": True}}  # files, where not the default
 FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "WebP": "WEBP", "AVIF": "AVIF", "JPEG XL": "JXL"}
 HOW = EACH, LESS_BLANK, TOGETHER = "a file each", "a file each, less a blank one", "one mosaic"
 
@@ -77,23 +78,17 @@ def image_codec_rates(
 
 
 def _measured(images: Tensor, codec: str, quality: int | None) -> dict[str, float]:
-    pixels = _pictures(images)
-    each, errors = [], []
+    pixels, files = images.numpy().transpose(0, 2, 3, 1), []
+    if pixels.shape[-1] == 1:  # as pillow has gray images: (N, H, W)
+        pixels = pixels[..., 0]
     for one in pixels:
-        size, error = written(one, codec, quality)
-        each.append(size)
-        errors.append(error)
+        files.append(written(one, codec, quality))
         seen(1)
+    each, errors = zip(*files, strict=True)
     blank, _ = written(np.zeros_like(pixels[0]), codec, quality)
     together, error = written(mosaic(pixels), codec, quality)
     sizes = {"each": np.mean(each), "blank": blank, "together": together / len(pixels)}
     return sizes | {"each_mse": np.mean(errors), "together_mse": error}
-
-
-def _pictures(images: Tensor) -> np.ndarray:
-    """Images (N, C, H, W) as pillow has them: (N, H, W) or (N, H, W, 3)."""
-    pixels = images.numpy().transpose(0, 2, 3, 1)
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def mosaic(pixels: np.ndarray) -> np.ndarray:
@@ -109,15 +104,8 @@ def written(pixels: np.ndarray, codec: str, quality: int | None) -> tuple[int, f
     if not available(codec):  # as in a process that has not asked yet
         raise InvalidValue.of("codec", codec, "one that pillow can write here")
     file, image = io.BytesIO(), Image.fromarray(pixels)
-    image.save(file, FORMATS[codec], **_settings(codec, quality))
+    lossy = {"quality": quality, **SMALLER.get(codec, {})}
+    image.save(file, FORMATS[codec], **(LOSSLESS[codec] if quality is None else lossy))
     with Image.open(file) as opened:
         decoded = np.asarray(opened.convert(image.mode), dtype=float)
     return len(file.getvalue()), float(np.square((decoded - pixels) / 255).mean())
-
-
-def _settings(codec: str, quality: int | None) -> dict[str, Any]:
-    """The quality, and what makes the smallest files where that is not the default."""
-    if quality is None:
-        return LOSSLESS[codec]
-    smaller = {"WebP": {"method": 6}, "JPEG": {"optimize": True}}
-    return {"quality": quality, **smaller.get(codec, {})}

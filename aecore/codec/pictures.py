@@ -1,8 +1,7 @@
 """Pictures of a person's own: read in whatever form they are, and written as PNG files."""
 
-import shutil
-import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -43,22 +42,17 @@ def write(images: Tensor, folder: Path) -> None:
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileError(f"{folder} is there already: name a new or empty folder")
-    draft = None
+    place = {"prefix": f".{folder.name[:64]}~", "dir": folder.absolute().parent}
     try:
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:64]}~", dir=folder.absolute().parent))
-        for number, image in enumerate(images.numpy()):
-            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-            Image.fromarray(pixels).save(draft / f"{number:06}.png")
-        draft.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        draft.rename(folder)
+        with TemporaryDirectory(**place, ignore_cleanup_errors=True) as desk:
+            made = Path(desk, "made")
+            made.mkdir()
+            for number, image in enumerate(images.numpy()):
+                pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+                Image.fromarray(pixels).save(made / f"{number:06}.png")
+            if folder.exists():
+                folder.rmdir()
+            made.rename(folder)
     except OSError as error:
-        raise FileError(f"{folder} can't be written: {_said(error)}") from None
-    finally:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _said(error: Exception) -> str:
-    return " ".join((getattr(error, "strerror", None) or str(error)).split())
+        said = " ".join((error.strerror or str(error)).split())
+        raise FileError(f"{folder} can't be written: {said}") from None

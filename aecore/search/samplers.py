@@ -19,12 +19,7 @@ with warnings.catch_warnings():
     # Optuna imports tqdm.auto, which in a notebook asks for widgets that nothing here uses.
     warnings.filterwarnings("ignore", "IProgress not found")
     import optuna
-    from optuna.distributions import (
-        BaseDistribution,
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna import distributions as kinds
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
     from optuna.samplers import TPESampler
     from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -96,15 +91,15 @@ class Choice:
 Prior = Uniform | Choice
 
 
-def distributions(priors: Mapping[str, Prior]) -> dict[str, BaseDistribution]:
+def distributions(priors: Mapping[str, Prior]) -> dict[str, kinds.BaseDistribution]:
     """The priors as Optuna has them, in alphabetical order; it knows no weights of a choice."""
 
-    def of(prior: Prior) -> BaseDistribution:
+    def of(prior: Prior) -> kinds.BaseDistribution:
         if isinstance(prior, Choice):
-            return CategoricalDistribution(tuple(prior.values))
+            return kinds.CategoricalDistribution(tuple(prior.values))
         if isinstance(prior, Whole):
-            return IntDistribution(prior.low, prior.high)
-        return FloatDistribution(prior.low, prior.high, log=isinstance(prior, LogUniform))
+            return kinds.IntDistribution(prior.low, prior.high)
+        return kinds.FloatDistribution(prior.low, prior.high, log=isinstance(prior, LogUniform))
 
     return {name: of(priors[name]) for name in sorted(priors)}
 

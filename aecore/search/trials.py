@@ -1,6 +1,7 @@
 """Search: three ways to choose what to try next, and trials that the store remembers."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
@@ -147,13 +148,17 @@ class Search:
 
         Those stopped early or diverged are not complete, the latter without a loss.
         """
-        last = {trial.number: trial for trial in trials}
-        losses: dict[int, dict[int, float]] = {trial.number: {} for trial in trials}
+        last, losses, ended = {trial.number: trial for trial in trials}, defaultdict(dict), []
         for trial in trials:
             if math.isfinite(trial.loss):
                 losses[trial.number][trial.runs[0].spec.epochs] = trial.loss
-        ended = [trial for trial in trials if trial is last[trial.number]]
-        return [self._freeze(trial, losses[trial.number]) for trial in ended]
+            if trial is last[trial.number]:
+                settings = {name: getattr(trial.spec, name) for name in self.priors}
+                complete = not trial.stopped and math.isfinite(trial.loss)
+                told = {"trial": trial.number, "runs": [run.key for run in trial.runs]}
+                so_far = losses[trial.number]
+                ended.append(samplers.freeze(settings, self.priors, so_far, complete, **told))
+        return ended
 
     def importance(self, trials: Sequence[Trial], store: Store | None = None) -> pd.Series:
         """`samplers.importance` of the trials, kept in the store."""
@@ -162,13 +167,6 @@ class Search:
         asked = [Asked(question, (self.frozen(trials),), len(trials))]
         (found,) = answers(asked, samplers.importance, "weighing settings", "trials", store=store)
         return pd.Series(found, dtype=float)
-
-    def _freeze(self, trial: Trial, losses: dict[int, float]) -> samplers.FrozenTrial:
-        settings = {name: getattr(trial.spec, name) for name in self.priors}
-        complete = not trial.stopped and math.isfinite(trial.loss)
-        keys = [run.key for run in trial.runs]
-        told = {"trial": trial.number, "runs": keys}
-        return samplers.freeze(settings, self.priors, losses, complete, **told)
 
     def _with(self, fields: Mapping[str, Any]) -> Spec:
         return Spec.from_dict({**self.base.to_dict(), **fields})
@@ -186,11 +184,10 @@ def train(
     proposals: Sequence[Proposal], *, device: str = "auto", **where: Unpack[Where]
 ) -> list[Trial]:
     """The trials of `proposals`, each trained for every one of its folds, as `fit` has them."""
-    folds = [range(proposal.spec.folds or 1) for proposal in proposals]
-    pairs = list(zip(proposals, folds, strict=True))
-    specs = [p.spec.replace(epochs=p.epochs, fold=fold) for p, some in pairs for fold in some]
+    pairs = [(p, fold) for p in proposals for fold in range(p.spec.folds or 1)]
+    specs = [p.spec.replace(epochs=p.epochs, fold=fold) for p, fold in pairs]
     runs = iter(fit(specs, device=device, weights=False, **where))
-    return [Trial(p.number, p.spec, tuple(islice(runs, len(some)))) for p, some in pairs]
+    return [Trial(p.number, p.spec, tuple(islice(runs, p.spec.folds or 1))) for p in proposals]
 
 
 def trained(specs: Mapping[str, Spec], *, device: str = "auto") -> dict[str, Trial]:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,6 +13,7 @@ Parts = dict[str, np.ndarray]  # by how their names begin: "train_" and "test_",
 
 VALUES = "bytes, whole numbers 0 … 255, 16 bits, bool, or floats 0 … 1, −1 … 1 or 0 … 255"
 SHAPES = "(N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1, 3 or 4, or (N, P) with P square"
+RANGES = ((0, 1, 255), (-1, 1, 127.5), (0, 255, 1))  # of floats, narrowest first, and their factors
 SLACK = 1e-5  # how far floats may be out of their range: rounding takes no notice of it
 TEST = 0.2  # share of each class that is drawn for testing where there is no test set
 SEED = 0
@@ -61,32 +62,24 @@ def _planes(part: str, array: np.ndarray, said: list[str]) -> np.ndarray:
 def _as_bytes(images: Parts, said: list[str]) -> Parts:
     """The images as uint8 0 … 255; the range of all together decides how."""
     kind = next(iter(images.values())).dtype
-    if kind.kind == "b":
-        say(said, "true became 255 and false 0")
-        return {part: array * np.uint8(255) for part, array in images.items()}
-    low = np.min([array.min() for array in images.values()])  # NaN if there is one
-    high = np.max([array.max() for array in images.values()])
-    if kind.kind == "f":
-        return _rounded(images, float(low), float(high), said)
-    if (low, high) == (0, 1):
-        say(said, "0 and 1 became 0 and 255")
+    low = np.min([array.min() for array in images.values()]).item()  # NaN if there is one
+    high = np.max([array.max() for array in images.values()]).item()
+    if kind.kind == "b" or (kind.kind != "f" and (low, high) == (0, 1)):
+        say(said, "true became 255 and false 0" if kind.kind == "b" else "0 and 1 became 0 and 255")
         return {part: array.astype(np.uint8) * np.uint8(255) for part, array in images.items()}
-    if kind == np.uint16 and high > 255:
+    if kind.kind == "f":
+        for least, most, scale in RANGES:
+            if least - SLACK <= low and high <= most + SLACK:
+                title = f"floats {least} … {most}".replace("-", "−")
+                return _scaled(images, scale, least, title, said)
+    elif kind == np.uint16 and high > 255:
         return _scaled(images, 1 / 257, 0, "16 bits", said)
-    if low < 0 or high > 255:
-        _refuse(*next(iter(images.items())), VALUES, f", {low} … {high}")
-    if kind != np.uint8:
-        say(said, f"{kind} within 0 … 255 became bytes, nothing lost")
-    return {part: np.ascontiguousarray(array, np.uint8) for part, array in images.items()}
-
-
-def _rounded(images: Parts, low: float, high: float, said: list[str]) -> Parts:
-    """Floats as bytes, by the narrowest of the ranges that holds them."""
-    for least, most, scale in ((0, 1, 255), (-1, 1, 127.5), (0, 255, 1)):
-        if least - SLACK <= low and high <= most + SLACK:
-            title = f"floats {least} … {most}".replace("-", "−")
-            return _scaled(images, scale, least, title, said)
-    _refuse(*next(iter(images.items())), VALUES, f", {low:g} … {high:g}")
+    elif low >= 0 and high <= 255:
+        if kind != np.uint8:
+            say(said, f"{kind} within 0 … 255 became bytes, nothing lost")
+        return {part: np.ascontiguousarray(array, np.uint8) for part, array in images.items()}
+    form = "g" if kind.kind == "f" else "d"
+    _refuse(*next(iter(images.items())), VALUES, f", {low:{form}} … {high:{form}}")
 
 
 def _scaled(images: Parts, scale: float, least: float, title: str, said: list[str]) -> Parts:
@@ -121,7 +114,7 @@ def _opaque(images: Parts, said: list[str]) -> Parts:
     return found
 
 
-def _refuse(part: str, array: np.ndarray, needed: str, more: str = "") -> None:
+def _refuse(part: str, array: np.ndarray, needed: str, more: str = "") -> NoReturn:
     raise DataError(f"{part}images: {array.dtype} {array.shape}{more}; needed are {needed}")
 
 
@@ -149,11 +142,8 @@ def as_classes(
         values = np.concatenate([values[tested], values[~tested]])
     numbers = {value: number for number, value in enumerate(values.tolist())}
     names = tuple(map(str, numbers))
-    found = {
-        part: np.array([numbers[value] for value in array.tolist()], np.int64)
-        for part, array in flat.items()
-    }
-    return found, names
+    found = {part: [numbers[value] for value in array.tolist()] for part, array in flat.items()}
+    return {part: np.array(own, np.int64) for part, own in found.items()}, names
 
 
 def _flat(part: str, labels: np.ndarray, count: int, said: list[str]) -> np.ndarray:

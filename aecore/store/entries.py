@@ -1,14 +1,11 @@
 """A content-addressed store of results: written at once or not at all, checked on every reading."""
 
-import contextlib
 import hashlib
 import json
-import os
-import platform
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aecore.store import paths
 from aecore.store.leases import Lease
-from aecore.store.paths import home, published
 
 Arrays = dict[str, np.ndarray]
 DAMAGE = (ValueError, KeyError, TypeError, SafetensorError)  # what reading torn files may raise
@@ -47,8 +44,8 @@ class Store:
     """
 
     def __init__(self, root: Path | None = None, layers: tuple[Path, ...] | None = None) -> None:
-        self.root = Path(root).absolute() if root is not None else home()
-        self.layers = published() if layers is None else layers
+        self.root = Path(root).absolute() if root is not None else paths.home()
+        self.layers = paths.published() if layers is None else layers
 
     def read(self, kind: str, key: str) -> Entry | None:
         """The entry, or None if there is none or it is damaged.
@@ -95,26 +92,22 @@ class Store:
         files = {f"{kind}.json": _signed(kind, key, document, arrays)}
         if arrays:
             files["weights.safetensors"] = save(_sorted(arrays))
-        size = sum(map(len, files.values()))
-        try:
+        with self._writing(sum(map(len, files.values()))):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            desk = Path(tempfile.mkdtemp(prefix=draft_prefix(), dir=folder.parent))
-            try:
-                (desk / "draft").mkdir()
+            place = {"prefix": paths.draft_prefix(), "dir": folder.parent}
+            with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as desk:
+                made = Path(desk, "draft")
+                made.mkdir()
                 for name, content in files.items():
-                    _write(desk / "draft" / name, content)
+                    paths.write(made / name, content)
                 if less:
-                    with contextlib.suppress(FileNotFoundError):  # it was damaged
-                        folder.rename(desk / "less")
+                    with suppress(FileNotFoundError):  # it was damaged
+                        folder.rename(Path(desk, "less"))
                 try:
-                    (desk / "draft").rename(folder)
+                    made.rename(folder)
                 except OSError:
                     if not folder.exists():  # else another process stored the same in between
                         raise
-            finally:
-                shutil.rmtree(desk, ignore_errors=True)
-        except OSError as error:
-            raise self._unwritable(error, size) from error
 
     def read_checkpoint(self, key: str) -> Entry | None:
         """The last checkpoint of a run; a damaged one is moved aside with a warning."""
@@ -133,16 +126,9 @@ class Store:
         """Replace the checkpoint of a run; raises `StoreError` like `write`."""
         content = pack("checkpoint", key, document, arrays)
         path = self._checkpoint(key)
-        try:
+        with self._writing(len(content)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f"{draft_prefix()}{path.name}")
-            try:
-                _write(draft, content)
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unwritable(error, len(content)) from error
+            paths.write_at_once(path, content)
 
     def drop_checkpoint(self, key: str) -> None:
         """Forget the checkpoint of a run, if there is one."""
@@ -174,20 +160,14 @@ class Store:
     def lease(self, *keys: str) -> Lease:
         """Locks for whoever computes `keys`, or writes the files of that name."""
         folder = self.root / "locks"
-        try:
+        with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error, 0) from error
         return Lease(folder, keys)
 
     def check_writable(self) -> None:
         """Raise `StoreError` now rather than after an hour, for temporary files' folder too."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
-        except OSError as error:
-            raise self._unwritable(error, 0) from error
+        with self._writing():
+            paths.ready(self.root)
         try:
             tempfile.gettempdir()
         except FileNotFoundError as error:
@@ -201,29 +181,24 @@ class Store:
 
     def _set_aside(self, path: Path, problem: str) -> None:
         aside = self.root / "damaged"
-        try:
+        with self._writing(), suppress(FileNotFoundError):  # where another process was faster
             aside.mkdir(parents=True, exist_ok=True)
             place = Path(tempfile.mkdtemp(prefix=f"{path.stem[:16]}-", dir=aside))
             path.rename(place / path.name)
-        except FileNotFoundError:  # another process was faster
-            return
+            told = f"damaged store entry moved to {place}, to be computed again: {problem}"
+            warnings.warn(told, stacklevel=3)
+
+    @contextmanager
+    def _writing(self, size: int = 0) -> Iterator[None]:
+        """What goes wrong in writing so many bytes is a `StoreError` that names the folder."""
+        try:
+            yield
         except OSError as error:
-            raise self._unwritable(error, 0) from error
-        warnings.warn(
-            f"damaged store entry moved to {place}, to be computed again: {problem}", stacklevel=3
-        )
-
-    def _unwritable(self, error: OSError, size: int) -> StoreError:
-        needed = f" ({size:,} bytes needed)" if size else ""
-        return StoreError(
-            f"the store folder {self.root} can't be written{needed}: {error.strerror or error}; "
-            "set AECORE_HOME to a folder that can"
-        )
-
-
-def draft_prefix() -> str:
-    """How the names of what this process is writing begin."""
-    return f".{platform.node()}~{os.getpid()}~"
+            needed = f" ({size:,} bytes needed)" if size else ""
+            raise StoreError(
+                f"the store folder {self.root} can't be written{needed}: "
+                f"{error.strerror or error}; set AECORE_HOME to a folder that can"
+            ) from error
 
 
 def _folder(root: Path, kind: str, key: str) -> Path:
@@ -327,10 +302,3 @@ def _sorted(arrays: Arrays) -> Arrays:
 
 def _json(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, indent=1, allow_nan=False).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,6 +1,5 @@
 """The forms in which people have images: what lies at a path, read as `Dataset` has it."""
 
-import gzip
 import math
 import os
 import re
@@ -8,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import numpy as np
 
 from aecore.store import conversion, pictures
 from aecore.store.conversion import say
-from aecore.store.sources import DATASETS, DataError, decode
+from aecore.store.sources import DATASETS, DataError, decode, unzipped
 
 TRANSPOSE = "#transpose"  # behind a path: rows and columns of its images change places
 IMAGES = ("images", "imgs", "x", "data", "arr_0")  # what an array is called in its file
@@ -323,9 +321,8 @@ def _of_idx(files: Sequence[Path], said: list[str]) -> Raw:
         if role in raw:
             raise DataError("idx files of several data sets: put those of one into a folder")
         try:
-            content = file.read_bytes()
-            raw[role] = decode(gzip.decompress(content) if match[4] else content)
-        except (OSError, EOFError, zlib.error, ValueError):
+            raw[role] = decode(unzipped(file))
+        except ValueError:
             raise DataError(f"{file.name} is damaged: no whole idx file of bytes") from None
     return _named(list(raw), raw.__getitem__, said)
 

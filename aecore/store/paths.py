@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import platform
 import subprocess
 import tempfile
 from pathlib import Path
@@ -80,6 +81,29 @@ def ready(folder: Path) -> None:
     """Make a folder if it is not there, and write into it; raises `OSError` if that can't be."""
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
+
+
+def draft_prefix() -> str:
+    """How the names of what this process is writing begin."""
+    return f".{platform.node()}~{os.getpid()}~"
+
+
+def write_at_once(path: Path, content: bytes) -> None:
+    """`write`, but whole or not at all: a draft beside it takes its name at the end."""
+    draft = path.with_name(f"{draft_prefix()}{path.name}")
+    try:
+        write(draft, content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def writable_folder(name: str, value: object) -> Path:

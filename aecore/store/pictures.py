@@ -94,13 +94,11 @@ def _picture(path: Path, said: list[str]) -> np.ndarray:
 def _pixels(picture: Any, said: list[str]) -> np.ndarray:
     """The pixels (H, W) or (H, W, C) of an opened picture."""
     mode = picture.mode
-    if mode.startswith("I"):
+    if mode.startswith(("I", "F")):
         values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535:
+        if mode == "F" or values.min() < 0 or values.max() > 65535:
             raise ValueError("needed are 8 or 16 bits a pixel")
         return values.astype(np.uint16)
-    if mode == "F":
-        raise ValueError("needed are 8 or 16 bits a pixel")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         return np.asarray(picture.convert("RGBA"))
     if mode in ("1", "L"):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from aecore.store.paths import home
+from aecore.store.paths import home, unwritable, write_at_once
 
 DATASETS = ("mnist", "fashion_mnist")
 KNOWN = f"{', '.join(DATASETS)}, or the path of images (.npz, .npy, .csv, .mat or a folder)"
@@ -66,8 +66,7 @@ def fetch(dataset: str = "mnist") -> tuple[Path, str]:
     the first source that has it. A damaged file in it is kept as `<name>.damaged`, with a warning.
     Raises `DataError` where no source can be reached or the folder cannot be written.
     """
-    folder, whence, _ = obtain(dataset)
-    return folder, whence
+    return obtain(dataset)[:2]
 
 
 def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
@@ -75,26 +74,23 @@ def obtain(dataset: str) -> tuple[Path, str, list[bytes]]:
     if dataset not in DATASETS:
         raise DataError(f"unknown data set {dataset!r}: known are {KNOWN}")
     folder = _folder(dataset)
-    raw = [_content(folder / name) for name in FILES]
+    raw = [unzipped(folder / name) for name in FILES]
     if tuple(map(_md5, raw)) == MD5[dataset]:
         return folder, "already on disk", raw
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             for path, md5 in zip((folder / name for name in FILES), MD5[dataset], strict=True):
-                content = _content(path)
+                content = unzipped(path)
                 if path.exists() and _md5(content) != md5:
                     kept, fault = path.replace(f"{path}.damaged"), _fault(content, dataset)
                     warnings.warn(f"{path} {fault}: kept as {kept.name}", stacklevel=2)
             whence, raw = _first_source(dataset)
             for name, content in zip(FILES, raw, strict=True):
                 if not (folder / name).exists():
-                    _write(folder / name, content)
+                    write_at_once(folder / name, content)
     except OSError as error:
-        raise DataError(
-            f"cannot write to {folder} ({error.strerror or error}): "
-            "set AECORE_HOME to a folder that can be written"
-        ) from error
+        raise DataError(unwritable(folder, error, "AECORE_HOME")) from error
     return folder, whence, raw
 
 
@@ -118,11 +114,8 @@ def _first_source(dataset: str) -> tuple[str, list[bytes]]:
 def _from_disk(dataset: str) -> tuple[str, list[bytes]]:
     given = os.environ.get("AECORE_DATA")
     roots = [Path(given).expanduser()] if given else []
-    roots += [home() / "data", Path("data")]
+    roots += [home() / "data", Path("data"), *([DEBIAN] if dataset == "fashion_mnist" else [])]
     places = [root / sub for root in roots for sub in (f"{FOLDERS[dataset]}/raw", dataset, "")]
-    if dataset == "fashion_mnist":
-        roots.append(DEBIAN)
-        places.append(DEBIAN)
     for place in places:
         raw = [_find(place, *file, dataset) for file in zip(FILES, MD5[dataset], strict=True)]
         if None not in raw:
@@ -134,7 +127,7 @@ def _find(place: Path, name: str, md5: str, dataset: str) -> bytes | None:
     """The file's raw bytes, as it is or zipped, or None; somebody's damaged file stays."""
     for candidate in (place / name, place / f"{name}.gz"):
         if candidate.is_file():
-            content = _content(candidate)
+            content = unzipped(candidate)
             if (found := _md5(content)) == md5:
                 return content
             # All data sets name their files alike: another's file is not a damaged one.
@@ -162,7 +155,7 @@ def _from_torchvision(dataset: str) -> tuple[str, list[bytes]]:
         socket.setdefaulttimeout(SILENCE)
         with tempfile.TemporaryDirectory() as root, redirect_stderr(io.StringIO()):
             source = getattr(datasets, FOLDERS[dataset])(root, download=True)
-            return "torchvision", [_content(Path(source.raw_folder, name)) for name in FILES]
+            return "torchvision", [unzipped(Path(source.raw_folder, name)) for name in FILES]
     except Exception as error:  # whatever fails in another's downloader: there are other sources
         raise DataError(f"torchvision: {_last_line(str(error))}") from error
     finally:
@@ -238,22 +231,13 @@ def _folder(dataset: str) -> Path:
     return home() / "data" / FOLDERS[dataset] / "raw"
 
 
-def _content(path: Path) -> bytes:
+def unzipped(path: Path) -> bytes:
     """The file's bytes, unzipped if it is `.gz`; nothing at all if they cannot be had."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error):
         return b""
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _md5(content: bytes) -> str:
