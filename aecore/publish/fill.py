@@ -120,9 +120,9 @@ class Edition:
         """A row for every experiment of the reports: theirs beside ours, the failures first."""
         ours = {record["experiment"]: record for _, record in self._records(REPLICATION)}
         counts = {kind: sum(r["verdict"] == kind for r in ours.values()) for kind in VERDICTS}
-        told = ", ".join(f"{count} {kind or 'open'}" for kind, count in counts.items())
-        not_run = len(EXPERIMENTS) - len(ours)
-        parts = [f"Of {len(EXPERIMENTS)} experiments: {told}, {not_run} not run in this profile."]
+        counts["not run in this profile"] = len(EXPERIMENTS) - len(ours)
+        told = [f"{count} {kind or 'open'}" for kind, count in counts.items() if count]
+        parts = [f"Of {len(EXPERIMENTS)} experiments: {', '.join(told)}."]
         missed = [(f"{id}: {EXPERIMENTS[id].found}", record["why"])
                   for id, record in ours.items() if record["verdict"] == MISSED]  # fmt: skip
         if missed:
