@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -162,3 +164,23 @@ def test_elsewhere_it_is_pytorchs_own():
     layer = up(4, 2, 1, (1, 0)).to("meta")
     assert layer(torch.empty(3, 4, 5, 6, device="meta")).shape == (3, 2, 10, 11)
     assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_another_process_finds_the_loops_compiled():
+    """Numba keeps machine code by what a loop refers to, which has to be the same there."""
+    step = """if True:
+        import torch
+        from aecore.fast import _loops
+        from aecore.fast.convolution import accelerate
+        from aecore.fast.dropout import Dropout
+        from aecore.models import build
+        from aecore.spec import Spec
+
+        model = accelerate(build(Spec(latent_dim=2), (1, 12, 12)))
+        model(torch.rand(3, 1, 12, 12), Dropout(0.1, 5)).sum().backward()
+        loops = [of for of in vars(_loops).values() if hasattr(of, "py_func")]
+        print([of.__name__ for of in loops if of.stats.cache_misses])
+    """
+    for _ in range(2):  # the first may have to compile them
+        found = subprocess.run([sys.executable, "-c", step], capture_output=True, text=True)
+    assert found.stdout == "[]\n", found.stderr

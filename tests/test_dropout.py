@@ -6,7 +6,8 @@ import torch
 from scipy.stats import chisquare
 
 from aecore import randomness
-from aecore.fast import dropout
+from aecore.fast import _loops
+from aecore.fast.compiled import compiled
 from aecore.fast.dropout import Dropout, hashed, hashes, least, masked, signed, threshold
 
 
@@ -25,13 +26,13 @@ def test_kernels_that_cannot_be_kept_are_compiled_again(monkeypatch, place):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    kept = dropout._kernel()
+    kept = _loops.mask
     if place == "nowhere":
         monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
     else:
         monkeypatch.setattr("aecore.fast.compiled.TemporaryFile", full)
     with pytest.warns(UserWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
-        again = dropout._kernel.__wrapped__()
+        again = compiled("(f4[::1], f4[::1], u4, u4, u4, f4)")(kept.py_func)
     values, found = np.ones((2, 1000), np.float32), np.empty((2, 1000), np.float32)
     for kernel, row in ((again, 0), (kept, 1)):
         kernel(values[row], found[row], 7, 8, 2**31, 2.0)

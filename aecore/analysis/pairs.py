@@ -5,13 +5,10 @@ takes 64 bytes at a time; the squared L2 distance is a matrix product, exact in 
 its sums are whole numbers below 2²⁴.
 """
 
-import functools
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
-from typing import NamedTuple
 
 import loky
 import numpy as np
@@ -19,22 +16,13 @@ import torch
 from torch import Tensor
 
 from aecore import checks
+from aecore.analysis import _loops
 from aecore.engine.pool import run_jobs
-from aecore.fast.compiled import compiled
 
 METRICS = ("L1", "L2")
 TILE = 2000  # images on each side of a square of pairs
 EXACT = 1024  # pixels whose products of numbers in [-128, 127] add up to 2²⁴ at most
 SPARE = 64  # places in a list beyond its k, filled before it is shortened again
-
-
-class Kernels(NamedTuple):
-    """Compiled loops; each leaves Python's lock alone."""
-
-    l1: Callable[..., None]
-    l2: Callable[..., None]
-    offer: Callable[..., None]
-    shorten: Callable[..., None]
 
 
 class Lists:
@@ -52,11 +40,11 @@ class Lists:
         with self.locks[block]:
             own = slice(block * TILE, block * TILE + len(distances))
             arrays = (self.held[own], self.count[own], self.bound[own])
-            kernels().offer(distances, *arrays, own.start, others * TILE, len(self.held), self.k)
+            _loops.offer(distances, *arrays, own.start, others * TILE, len(self.held), self.k)
 
     def result(self) -> np.ndarray:
         """Rows (N, k) of the nearest, in order; equally far ones in the order of their rows."""
-        kernels().shorten(self.held, self.count, self.bound, len(self.held), self.k)
+        _loops.shorten(self.held, self.count, self.bound, len(self.held), self.k)
         return (np.sort(self.held[:, : self.k], axis=1) % len(self.held)).astype(np.int32)
 
 
@@ -82,7 +70,6 @@ def nearest_of_all(images: Tensor, k: int, metric: str) -> tuple[np.ndarray, flo
             lists.offer(j, i, np.ascontiguousarray(found.T))
         return time.perf_counter() - started
 
-    kernels()  # compiled once, before the threads ask for them
     one_thread = {"initializer": torch.set_num_threads, "initargs": (1,)}
     with ThreadPoolExecutor(loky.cpu_count(), **one_thread) as pool:
         label = f"comparing {len(pixels)} images by {metric}"
@@ -95,7 +82,7 @@ def distances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
     kind = np.int32 if first.shape[1] * 255**2 < 2**31 else np.int64
     found = np.empty((len(first), len(second)), dtype=kind)
     if metric == "L1":
-        kernels().l1(first, second, found)
+        _loops.l1(first, second, found)
         return found
     one, other = (block.astype(np.float32) - 128 for block in (first, second))
     lengths = [np.square(block, dtype=np.float64).sum(1).astype(kind) for block in (one, other)]
@@ -103,52 +90,5 @@ def distances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
     for start in range(0, one.shape[1], EXACT):
         part = slice(start, start + EXACT)
         product = torch.from_numpy(one[:, part]) @ torch.from_numpy(other[:, part]).T
-        kernels().l2(product.numpy(), found)
+        _loops.l2(product.numpy(), found)
     return found
-
-
-@functools.cache
-def kernels() -> Kernels:
-    """The compiled loops."""
-    from numba import int32
-
-    @compiled()
-    def l1(first, second, out):  # type: ignore[no-untyped-def]
-        # Few rows of the second at a time, so that they stay in the cache for all of the first.
-        for start in range(0, len(second), 32):
-            for n in range(len(first)):
-                one = first[n]
-                for m in range(start, min(len(second), start + 32)):
-                    other, total = second[m], int32(0)
-                    for d in range(one.size):
-                        total = int32(total + int32(abs(int32(int32(one[d]) - int32(other[d])))))
-                    out[n, m] = total
-
-    @compiled()
-    def l2(product, out):  # type: ignore[no-untyped-def]
-        for n in range(out.shape[0]):
-            for m in range(out.shape[1]):
-                out[n, m] -= 2 * int32(product[n, m])
-
-    @compiled()
-    def shorten(held, count, bound, images, k):  # type: ignore[no-untyped-def]
-        for n in range(len(held)):
-            if count[n] > k:
-                held[n, :k] = np.partition(held[n, : count[n]], k - 1)[:k]
-                count[n] = k
-                bound[n] = held[n, :k].max() // images
-
-    @compiled()
-    def offer(distances, held, count, bound, own, others, images, k):  # type: ignore[no-untyped-def]
-        room = held.shape[1]
-        for n in range(distances.shape[0]):
-            limit = bound[n]
-            for m in range(distances.shape[1]):
-                if distances[n, m] <= limit and others + m != own + n:
-                    held[n, count[n]] = np.int64(distances[n, m]) * images + others + m
-                    count[n] += 1
-                    if count[n] == room:
-                        shorten(held[n : n + 1], count[n : n + 1], bound[n : n + 1], images, k)
-                        limit = bound[n]
-
-    return Kernels(l1, l2, offer, shorten)

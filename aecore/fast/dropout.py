@@ -4,16 +4,14 @@ Unit i of a layer is dropped if `hashed(i, key)` falls below the rate. So a netw
 stack and one on another device drop the same units.
 """
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from aecore import randomness
-from aecore.fast.compiled import compiled
 
 GOLDEN = 0x9E3779B9  # 2³² over the golden ratio
 FIRST, SECOND = 0x21F0AAAD, 0x735A2D97  # Wellons' hash prospector, the least biased of its form
@@ -64,7 +62,9 @@ def masked(h: Tensor, rate: float, key: int) -> Tensor:
     rows = rows.contiguous()
     out = torch.empty_like(rows)
     values, target = (t.detach().view(-1).numpy() for t in (rows, out))
-    _kernel()(values, target, low, high, threshold(rate), scale)
+    from aecore.fast import _loops  # brings numba
+
+    _loops.mask(values, target, low, high, threshold(rate), scale)
     return out.movedim(-1, 1)
 
 
@@ -104,34 +104,3 @@ def threshold(rate: float) -> int:
 def signed(bits: int) -> int:
     """The int32 of the same 32 bits."""
     return (bits ^ 2**31) - 2**31
-
-
-@functools.cache
-def hash_of() -> Callable[..., int]:
-    """`hashed` for one place, compiled: place and the halves of the key to 32 bits."""
-    from numba import uint32
-
-    @compiled()
-    def of(index, low, high):  # type: ignore[no-untyped-def]
-        z = uint32(uint32(index) * uint32(GOLDEN) + low)
-        z = uint32(uint32(z ^ (z >> uint32(16))) * uint32(FIRST) + high)
-        z = uint32(uint32(z ^ (z >> uint32(15))) * uint32(SECOND))
-        return uint32(z ^ (z >> uint32(15)))
-
-    return of
-
-
-@functools.cache
-def _kernel() -> Callable[..., None]:
-    """`hashed`, the comparison and the product in one pass, sixteen units at a time."""
-    from numba import float32
-
-    hashed = hash_of()
-
-    @compiled("void(float32[::1], float32[::1], uint32, uint32, uint32, float32)")
-    def mask(values, out, low, high, threshold, scale):  # type: ignore[no-untyped-def]
-        for i in range(values.size):
-            kept = hashed(i, low, high) >= threshold
-            out[i] = values[i] * scale if kept else float32(0)
-
-    return mask
