@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chromium import chromium
 from command import project_in
 from filelock import FileLock
 
@@ -110,6 +111,13 @@ def built_book(paper) -> Path:
         if not (project / "_build" / "html").exists():
             pages.compile(paper, project_in(project))
     return project / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium: closed with the module, as its driver leaves no other event loop be."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session", autouse=True)

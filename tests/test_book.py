@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from chromium import chromium
 from command import notebook, project_in
 from PIL import Image
 
@@ -65,12 +64,6 @@ CONTRAST = """(selector) => {
     })
     .sort((a, b) => a[0] - b[0])[0] || null;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chromium import chromium
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"latent_points": 20, "epochs": 1, "train_images": 2000, "seeds": 1}
@@ -28,11 +26,8 @@ def small(source: str) -> str:
 
 
 @pytest.fixture
-def lab(tmp_path):
+def lab(tmp_path, browser):
     """The address of a JupyterLab over a folder that holds the surface notebook."""
-    if shutil.which("chromium") is None:
-        with chromium():
-            pass
     notebook = nbformat.read(ROOT / "notebooks" / "surface.ipynb", as_version=4)
     parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters["source"] = small(parameters["source"])
@@ -67,39 +62,35 @@ def lab(tmp_path):
         server.wait(timeout=30)
 
 
-def test_run_all_in_jupyterlab_draws_figures_that_turn(lab):
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(lab, timeout=60_000)
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_selector('.jp-StatusBar-TextItem:has-text("| Idle")', timeout=60_000)
-        page.click('.lm-MenuBar-item:has-text("Run")')
-        page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
-        prompts = (
-            "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.innerText)"
-        )
-        cells = sum(
-            cell.cell_type == "code"
-            for cell in nbformat.read(ROOT / "notebooks" / "surface.ipynb", as_version=4).cells
-        )
-        done = f"{prompts}.filter(p => /\\[\\d+\\]/.test(p)).length === {cells}"
-        page.wait_for_function(done, timeout=180_000)
-        assert page.query_selector("[data-mime-type='application/vnd.jupyter.error']") is None
-        surface = page.locator(".js-plotly-plot").first
-        surface.scroll_into_view_if_needed()
-        page.wait_for_function(
-            "document.querySelectorAll('.js-plotly-plot')[0]?.querySelector('canvas')",
-            timeout=60_000,
-        )
-        page.wait_for_timeout(1500)
-        before = page.evaluate(CAMERA)
-        box = surface.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        page.mouse.move(x, y)
-        page.mouse.down()
-        page.mouse.move(x + 120, y + 30, steps=8)
-        page.mouse.up()
-        page.wait_for_timeout(500)
-        if folder := os.environ.get("AECORE_SCREENSHOTS"):
-            page.screenshot(path=f"{folder}/lab.png")
-        assert page.evaluate(CAMERA) != before
+def test_run_all_in_jupyterlab_draws_figures_that_turn(lab, browser):
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(lab, timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector('.jp-StatusBar-TextItem:has-text("| Idle")', timeout=60_000)
+    page.click('.lm-MenuBar-item:has-text("Run")')
+    page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
+    prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.innerText)"
+    cells = sum(
+        cell.cell_type == "code"
+        for cell in nbformat.read(ROOT / "notebooks" / "surface.ipynb", as_version=4).cells
+    )
+    done = f"{prompts}.filter(p => /\\[\\d+\\]/.test(p)).length === {cells}"
+    page.wait_for_function(done, timeout=180_000)
+    assert page.query_selector("[data-mime-type='application/vnd.jupyter.error']") is None
+    surface = page.locator(".js-plotly-plot").first
+    surface.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "document.querySelectorAll('.js-plotly-plot')[0]?.querySelector('canvas')", timeout=60_000
+    )
+    page.wait_for_timeout(1500)
+    before = page.evaluate(CAMERA)
+    box = surface.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 120, y + 30, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    if folder := os.environ.get("AECORE_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/lab.png")
+    assert page.evaluate(CAMERA) != before

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from chromium import chromium
 from test_page_codec import content as of_codes
 
 from aecore.analysis.errors import principal_components
@@ -22,12 +21,6 @@ PAGE = (
 )
 PIXELS = "all => all.map(canvas => canvas.toDataURL())"
 SHAPE = (1, 28, 28)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

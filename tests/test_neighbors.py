@@ -7,7 +7,6 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from chromium import chromium
 from sklearn.manifold import trustworthiness as scikit_trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
@@ -282,32 +281,33 @@ def test_the_neighbors_that_can_be_picked(tiny, store, run):
     ],
     ids=["classes", "no labels"],
 )
-def test_a_picked_image_shows_its_neighbors_before_and_after(shown, labels, marks, sentence):
+def test_a_picked_image_shows_its_neighbors_before_and_after(
+    shown, browser, labels, marks, sentence
+):
     images = torch.zeros(6, 1, 12, 10)
     images[5] = 1
     near = {"by pixels": np.array([[1, 2], [5, 3]]), "by code": np.array([[2, 4], [3, 0]])}
     widgets.neighbor_picker(images, labels, near, [0, 4], "Pick one.")
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 900, "height": 700})
-        errors = []
-        page.on("pageerror", lambda error: errors.append(error))
-        scripts = "".join(f"<script>{path.read_text()}</script>" for path in SCRIPTS)
-        page.set_content(f"<style>{STYLE.read_text()}</style>{scripts}")
-        page.evaluate(
-            "html => { document.body.innerHTML = html;"
-            " document.dispatchEvent(new Event('DOMContentLoaded')); }",
-            "".join(bundle["text/html"] for bundle in shown),
-        )
-        page.wait_for_selector(".aecore-neighbors[data-drawn] .stage canvas")
-        page.click(".choices button:nth-child(2)")
-        classes = page.eval_on_selector_all(
-            ".stage .strip", "rows => rows.map(row => [...row.children].map(c => c.className))"
-        )
-        shown = page.eval_on_selector(
-            ".stage canvas", "c => c.getContext('2d').getImageData(5, 5, 1, 1).data[0]"
-        )
-        said = page.inner_text(".aecore-neighbors output")
-        assert page.get_attribute(".choices button:nth-child(2)", "aria-pressed") == "true"
+    page = browser.new_page(viewport={"width": 900, "height": 700})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    scripts = "".join(f"<script>{path.read_text()}</script>" for path in SCRIPTS)
+    page.set_content(f"<style>{STYLE.read_text()}</style>{scripts}")
+    page.evaluate(
+        "html => { document.body.innerHTML = html;"
+        " document.dispatchEvent(new Event('DOMContentLoaded')); }",
+        "".join(bundle["text/html"] for bundle in shown),
+    )
+    page.wait_for_selector(".aecore-neighbors[data-drawn] .stage canvas")
+    page.click(".choices button:nth-child(2)")
+    classes = page.eval_on_selector_all(
+        ".stage .strip", "rows => rows.map(row => [...row.children].map(c => c.className))"
+    )
+    shown = page.eval_on_selector(
+        ".stage canvas", "c => c.getContext('2d').getImageData(5, 5, 1, 1).data[0]"
+    )
+    said = page.inner_text(".aecore-neighbors output")
+    assert page.get_attribute(".choices button:nth-child(2)", "aria-pressed") == "true"
     assert errors == []
     plain = [[c.removeprefix("aecore-image ") for c in row] for row in classes]
     assert plain == marks

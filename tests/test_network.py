@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from chromium import chromium
 
 from aecore.analysis.errors import principal_components
 from aecore.models import build
@@ -27,17 +26,16 @@ SHAPES = [
 
 
 @pytest.fixture(scope="module")
-def in_page():
+def in_page(browser):
     """What the page makes of the `inputs` of one side of a network."""
-    with chromium() as browser:
-        page = browser.new_page()
-        page.add_script_tag(path=SCRIPT)
+    page = browser.new_page()
+    page.add_script_tag(path=SCRIPT)
 
-        def run(payload, side, inputs):
-            payload = json.loads(json.dumps(payload))
-            return np.array(page.evaluate(RUN, [payload, side, inputs.flatten(1).tolist()]))
+    def run(payload, side, inputs):
+        payload = json.loads(json.dumps(payload))
+        return np.array(page.evaluate(RUN, [payload, side, inputs.flatten(1).tolist()]))
 
-        yield run
+    yield run
 
 
 def _model(image_shape, channels, d, scale=1, activation="relu"):

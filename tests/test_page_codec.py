@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chromium import chromium
 
 from aecore.codec.files import CHECKSUM, HEADER
 from aecore.codec.prior import Prior
@@ -25,11 +24,10 @@ READ = f"""(cases) => cases.map(([codec, file, own]) => {{
 
 
 @pytest.fixture(scope="module")
-def in_page():
-    with chromium() as browser:
-        page = browser.new_page()
-        page.add_script_tag(path=SCRIPT)
-        yield page.evaluate
+def in_page(browser):
+    page = browser.new_page()
+    page.add_script_tag(path=SCRIPT)
+    yield page.evaluate
 
 
 def of_random(random):

@@ -10,7 +10,6 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
-from chromium import chromium
 from command import CHECKOUT
 from nbconvert import HTMLExporter
 from PIL import Image
@@ -123,7 +122,7 @@ def test_of_what_no_still_shows_the_page_has_the_words(trace, shown):
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_notebook_that_is_exported_shows_its_figures(shown, tmp_path, scripts):
+def test_a_notebook_that_is_exported_shows_its_figures(shown, tmp_path, browser, scripts):
     """What `jupyter nbconvert --to html` writes has neither our style sheet nor our scripts."""
     figure = figure_of()
     figure.add_scatter(x=[0, 1, 2], y=[0, 1, 4], mode="lines", line={"color": "#ff0000"})
@@ -132,18 +131,17 @@ def test_a_notebook_that_is_exported_shows_its_figures(shown, tmp_path, scripts)
     cell.outputs = [nbformat.v4.new_output("display_data", bundle) for bundle in shown]
     page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
-    with chromium() as browser:
-        size = {"width": 1280, "height": 900}
-        context = browser.new_context(offline=True, viewport=size, java_script_enabled=scripts)
-        opened = context.new_page()
-        opened.goto((tmp_path / "page.html").as_uri())
-        drawing = opened.locator(".aecore-figure svg:visible")
-        assert drawing.count() == 1
-        assert 300 < drawing.bounding_box()["width"] <= 690  # as wide as it was drawn for
-        pixels = np.asarray(Image.open(io.BytesIO(drawing.screenshot())).convert("RGB")).astype(int)
-        red = (pixels[..., 0] > 200) & (pixels[..., 1:].max(-1) < 80)
-        assert np.ptp(np.nonzero(red)[1]) > 300
-        assert opened.get_by_text("A curve.").is_visible()
+    size = {"width": 1280, "height": 900}
+    context = browser.new_context(offline=True, viewport=size, java_script_enabled=scripts)
+    opened = context.new_page()
+    opened.goto((tmp_path / "page.html").as_uri())
+    drawing = opened.locator(".aecore-figure svg:visible")
+    assert drawing.count() == 1
+    assert 300 < drawing.bounding_box()["width"] <= 690  # as wide as it was drawn for
+    pixels = np.asarray(Image.open(io.BytesIO(drawing.screenshot())).convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 200) & (pixels[..., 1:].max(-1) < 80)
+    assert np.ptp(np.nonzero(red)[1]) > 300
+    assert opened.get_by_text("A curve.").is_visible()
 
 
 def luminance(color):
