@@ -40,7 +40,7 @@ def _filled(
     generator: Generator | list[Generator],
     fill: Callable[[Tensor, Generator], Tensor],
 ) -> Tensor:
-    if isinstance(generator, Generator):
+    if not isinstance(generator, list):
         return fill(torch.empty_like(like), generator)
     parts = zip(like.chunk(len(generator), -1), generator, strict=True)
     return torch.cat([fill(torch.empty_like(part), own) for part, own in parts], -1)
