@@ -209,7 +209,15 @@ def test_updates_are_pytorchs(name):
         torch.testing.assert_close(weight[0], module.weight.detach(), rtol=1e-6, atol=1e-9)
 
 
-def test_what_cannot_be_stacked_is_told():
+def test_what_cannot_be_stacked_is_told(monkeypatch):
+    class Own(models.ConvAutoencoder):
+        def loss(self, output, target):
+            return 2 * super().loss(output, target)
+
+    assert stack.shape(Spec()) is not None
+    own = dataclasses.replace(models.FAMILIES["conv"], build=Own)
+    monkeypatch.setitem(models.FAMILIES, "conv", own)
+    assert stack.shape(Spec()) is None
     base = Spec(architecture="dense", widths=(9,))
     assert stack.shape(Spec(architecture="residual")) is None
     assert stack.shape(base.replace(loss="root_mse")) is None

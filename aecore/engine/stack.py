@@ -38,10 +38,11 @@ def shape(spec: Spec) -> tuple | None:
 
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
     A sigmoid makes halves of zeros, and noise anything, so such codes have to be of one size. Folds
-    must have as many images, too.
+    must have as many images, too. An architecture with a `loss` method of its own trains alone.
     """
-    family = models.FAMILIES[spec.architecture]
-    if spec.tied or spec.loss == "root_mse" or not family.stacks:
+    family, common = models.FAMILIES[spec.architecture], models.Network.loss
+    own = getattr(family.build, "loss", common) is not common
+    if spec.tied or spec.loss == "root_mse" or own or not family.stacks:
         return None
     size = spec.latent_dim if spec.code_activation == "sigmoid" or family.noisy else None
     return (*(getattr(spec, name) for name in SHARED), size)
