@@ -170,6 +170,8 @@ def test_another_process_finds_the_loops_compiled():
     """Numba keeps machine code by what a loop refers to, which has to be the same there."""
     step = """if True:
         import torch
+        from aecore.analysis import _loops as others
+        from aecore.analysis import pairs
         from aecore.fast import _loops
         from aecore.fast.convolution import accelerate
         from aecore.fast.dropout import Dropout
@@ -178,7 +180,9 @@ def test_another_process_finds_the_loops_compiled():
 
         model = accelerate(build(Spec(latent_dim=2), (1, 12, 12)))
         model(torch.rand(3, 1, 12, 12), Dropout(0.1, 5)).sum().backward()
-        loops = [of for of in vars(_loops).values() if hasattr(of, "py_func")]
+        pairs.nearest_of_all(torch.randint(255, (200, 9), dtype=torch.uint8), 3, "L1")
+        every = [*vars(_loops).values(), *vars(others).values()]
+        loops = [of for of in every if hasattr(of, "py_func")]
         print([of.__name__ for of in loops if of.stats.cache_misses])
     """
     for _ in range(2):  # the first may have to compile them

@@ -66,12 +66,14 @@ class Stack(Training):
         self.model = Stacked([training.model for training in self.trainings])
         self.optimizer = StackedOptimizer(self.trainings, list(self.model.parameters()))
         self.dropouts = StackedDropout([t.spec.dropout for t in self.trainings], self.device)
+        needed = {
+            "corruption": any(training.spec.corruption for training in self.trainings),
+            "dropout": models.FAMILIES[self.spec.architecture].noisy,
+        }
         self.sources = {
-            purpose: [Generator(self.device) for _ in self.trainings if needed]
-            for purpose, needed in (
-                ("corruption", any(training.spec.corruption for training in self.trainings)),
-                ("dropout", models.FAMILIES[self.spec.architecture].noisy),
-            )
+            purpose: [Generator(self.device) for _ in self.trainings]
+            for purpose, it_is in needed.items()
+            if it_is
         }
         sources, on_gpu = [*chain(*self.sources.values())], self.device.type == "cuda"
         self.recorded = Recorded(super().step, sources) if on_gpu else None
@@ -104,7 +106,7 @@ class Stack(Training):
     def step(self, step: int, rows: Tensor) -> Tensor:
         """One step of every network, for images of `rows` (M, n): their losses (M, …)."""
         for purpose, sources in self.sources.items():
-            for source, training in zip(sources, self.trainings, strict=False):
+            for source, training in zip(sources, self.trainings, strict=True):
                 source.manual_seed(training.start(purpose, step))
         if self.recorded is None or rows.shape[1] != self.spec.batch_size:
             return super().step(step, rows)
@@ -122,7 +124,7 @@ class Stack(Training):
 
     def corrupt(self, clean: Tensor, source: list[Generator]) -> Tensor:
         """Each network's images with its own corruption."""
-        if not self.sources["corruption"]:
+        if "corruption" not in self.sources:
             return clean
         parts = zip(clean, self.trainings, source, strict=True)
         return torch.stack([one.corrupt(images, own) for images, one, own in parts])
@@ -138,10 +140,9 @@ class Stack(Training):
 
     def draw(self, purpose: str, step: int = 0, epoch: int | None = None) -> list[Generator]:
         """A generator for each network; none where nobody would use them."""
-        if purpose in self.sources:
-            return self.sources[purpose]
-        used = any(self.sources.values())
-        return [training.draw(purpose, step, epoch) for training in self.trainings if used]
+        if purpose in ("corruption", "dropout"):  # as `step` has seeded them
+            return self.sources.get(purpose, [])
+        return [training.draw(purpose, step, epoch) for training in self.trainings if self.sources]
 
     def record(self, train_loss: Tensor, validation_loss: Tensor | None = None) -> None:
         """Give each training its losses (M, …)."""

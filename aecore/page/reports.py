@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import yaml
 
 from aecore.checks import InvalidValue
-from aecore.runs import Runs, fit, sweep
+from aecore.runs import Run, Runs, fit, sweep
 from aecore.runs import known as known_runs
 from aecore.spec import Spec
 
@@ -84,19 +85,22 @@ def learned(runs: Runs) -> tuple[Runs, str]:
     from it by their seed alone. Where it befalls more than `RARELY` of these, all of them stay: by
     their scatter nothing is then said of a figure.
     """
-    kept, left = Runs(), 0
-    losses = {run.key: run.history[run.best_epoch - 1]["train_loss"] for run in runs}
-    of = {key: math.inf if loss is None else loss for key, loss in losses.items()}
-    for kind in dict.fromkeys(run.spec.replace(seed=0) for run in runs):
-        alike = [run for run in runs if run.spec.replace(seed=0) == kind]
-        most = STUCK * statistics.median(of[run.key] for run in alike)
-        found = [run for run in alike if of[run.key] <= most]
-        rare = len(alike) - len(found) <= RARELY * len(alike)
-        kept.extend(found if rare else alike)
-        left += len(alike) - len(found) if rare else 0
+    kinds: dict[Spec, list[Run]] = {}
+    for run in runs:
+        kinds.setdefault(run.spec.replace(seed=0), []).append(run)
+    kept = Runs(chain.from_iterable(map(_learned, kinds.values())))
+    left = len(runs) - len(kept)
     verb = "is" if left == 1 else "are"
     remark = f"of {len(runs)} networks {left} never learned and {verb} left out"
     return kept, remark if left else ""
+
+
+def _learned(alike: list[Run]) -> list[Run]:
+    losses = [run.history[run.best_epoch - 1]["train_loss"] for run in alike]
+    losses = [math.inf if loss is None else loss for loss in losses]
+    most = STUCK * statistics.median(losses)
+    found = [run for run, loss in zip(alike, losses, strict=True) if loss <= most]
+    return found if len(alike) - len(found) <= RARELY * len(alike) else alike
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Experiment]]:
