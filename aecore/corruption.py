@@ -90,14 +90,19 @@ class SaltAndPepper(Corruption):
 
 @dataclass(frozen=True)
 class Masking(Corruption):
-    """x' = 0 with probability `fraction` for every pixel, x otherwise (Vincent et al. 2010)."""
+    """x' = 0 with probability `fraction` for every pixel, x otherwise (Vincent et al. 2010).
+
+    With `rescale`, x / (1 - fraction) otherwise, so that the mean stays: dropout of the input.
+    """
 
     fraction: float = field(MISSING, checks.real, 0, 1)
+    rescale: bool = field(False, checks.flag)
     strength = property(attrgetter("fraction"))
 
     def __call__(self, images: Tensor, *, generator: Generator) -> Tensor:
         lot = images.new_empty(images.shape).uniform_(generator=generator)
-        return images.masked_fill(lot < self.fraction, 0)
+        kept = images.masked_fill(lot < self.fraction, 0)
+        return kept / (1 - self.fraction) if self.rescale and self.fraction < 1 else kept
 
 
 @dataclass(frozen=True)

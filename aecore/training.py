@@ -67,6 +67,11 @@ class Training:
         self.diverged = False  # whether a loss of the last epoch, or a weight after it, is infinite
         self.best: dict[str, Tensor] | None = None
 
+    @property
+    def at_once(self) -> int:
+        """How many of the held-out images are looked at together."""
+        return EVALUATION_BATCH
+
     def share(self, other: "Training") -> None:
         """Have the images of another training instead of copies of them."""
         self.images, self.labels = other.images, other.labels
@@ -99,7 +104,7 @@ class Training:
         total = 0.0
         self.model.eval()
         with torch.inference_mode():
-            for step, rows in enumerate(self.held_out.split(EVALUATION_BATCH, dim=-1)):
+            for step, rows in enumerate(self.held_out.split(self.at_once, dim=-1)):
                 source = self.draw("validation", step, epoch=0)
                 clean = self.sample(self.images, rows)
                 output = self.model(self.corrupt(clean, source), generator=source)

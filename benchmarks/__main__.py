@@ -18,12 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import loky
 import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
 from sklearn.manifold import TSNE
@@ -37,6 +38,7 @@ from aecore.engine.pool import reproducible, resolve_device
 from aecore.engine.stack import Stack, StackedConv
 from aecore.fast.convolution import Conv2d, ConvTranspose2d, accelerate
 from aecore.models import build
+from aecore.publish.fill import sections
 from aecore.runs import Run, fit
 from aecore.search.samplers import Choice, LogUniform, Uniform
 from aecore.search.trials import Search
@@ -407,6 +409,35 @@ def programs(table: Table) -> None:
     table.row("book again, nothing to train", repeated(book, 1)[0], None, "s", "profile quick")
 
 
+def pages(table: Table) -> None:
+    """The most memory that each page of the quick edition takes, and its time, from an empty store.
+
+    Proportional set sizes of all its processes, its workers' among them, ten times a second.
+    """
+    aecore = str(Path(sys.executable).with_name("aecore"))
+    for name in sections(Path()):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "data").symlink_to(home() / "data")
+            places = {"AECORE_HOME": folder, "AECORE_BUILD": str(Path(folder) / "built")}
+            words, started, most = [aecore, "run", name, "--profile", "quick"], time.time(), 0.0
+            page = psutil.Popen(words, env=os.environ | places, stderr=subprocess.DEVNULL)
+            while page.poll() is None:
+                most = max(most, _memory(page))
+                time.sleep(0.1)
+        note = f"the page in {time.time() - started:.0f} s, profile quick"
+        table.row(f"memory of {name}", most / 1e9, None, "GB", note)
+
+
+def _memory(process: psutil.Process) -> float:
+    """Bytes that a process and all below it take."""
+    taken = 0
+    with suppress(psutil.NoSuchProcess):
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                taken += one.memory_full_info().pss
+    return taken
+
+
 def growth(table: Table) -> None:
     """How cost grows with the number of models, the code, the batch, the images, the store."""
     from aecore.analysis.pairs import nearest_of_all
@@ -445,6 +476,7 @@ SECTIONS: dict[str, Callable[[Table], None]] = {
         neighbors,
         analysis,
         programs,
+        pages,
         growth,
         cluster,
         layers,

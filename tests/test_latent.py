@@ -128,10 +128,10 @@ def test_morph_by_hand():
 
 
 def test_adjacency_counts_models():
-    grids = [SimpleNamespace(nearest=torch.tensor(nearest), centroids=CENTROIDS)
+    grids = [latent.borders(torch.tensor(nearest), 3)
              for nearest in ([[0, 1], [2, 2]], [[0, 0], [2, 2]], [[0, 0, 1]])]  # fmt: skip
     share = latent.adjacency(grids[:2])
-    assert share.nan_to_num(-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
+    assert np.nan_to_num(share, nan=-1).tolist() == [[-1, 0.5, 1], [0.5, -1, 0.5], [1, 0.5, -1]]
     assert latent.adjacency(grids[2:])[2, :2].tolist() == [0, 0]
     table = latent.touching(20 * grids[2:], [(0, 1), (0, 2)])  # one pair of three touches, always
     assert table["base"].tolist() == pytest.approx([1 / 3] * 2)

@@ -5,14 +5,17 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestCentroid
 
 from aecore.analysis import latent
 from aecore.analysis.regularity import (
     MEASURED,
+    basins,
     coarse,
     comparison,
     precision_and_recall,
     regularity,
+    unevenness,
 )
 from aecore.checks import InvalidValue
 from aecore.corruption import GaussianNoise, corrupt
@@ -82,6 +85,28 @@ def test_a_row_for_each_run_whatever_its_architecture(tiny, store, monkeypatch):
         assert row.code_shift == pytest.approx(math.sqrt(expected), rel=1e-3)
     monkeypatch.setattr("aecore.engine.measured.run_jobs", None)
     assert regularity(runs, steps=6, points=12, store=store).equals(table)
+
+
+def test_planes_and_paths_are_kept_as_numbers(tiny, store):
+    base = Spec(dataset=tiny, epochs=30, batch_size=50, latent_dim=2)
+    runs = fit([base, base.replace(optimizer="sgd", learning_rate=1e20)], store=store)
+    data, classes = load(tiny), runs[0].classes
+    found, paths = basins(runs, 12, store=store), unevenness(runs, 6, store=store)
+    assert found.loc[1, ["jump", "own", "touch"]].isna().all(), "diverged"
+    assert np.isnan(paths[1]).all(), "diverged"
+    plane = latent.plane(runs[0], data.test_images, data.test_labels, 12)
+    shown, touch = plane.nearest.numpy(), np.zeros((classes, classes), bool)
+    for row, column in np.ndindex(shown.shape):
+        for other in (shown[row : row + 2, column], shown[row, column : column + 2]):
+            touch[shown[row, column], other] = touch[other, shown[row, column]] = True
+    np.testing.assert_array_equal(np.array(found["touch"][0]), touch)
+    assert found["jump"][0] == plane.jump
+    near = NearestCentroid().fit(plane.codes.numpy(), data.test_labels.numpy())
+    assert found["own"][0] == pytest.approx(near.score(plane.codes.numpy(), data.test_labels))
+    first, last = latent.centroids_of(runs[:1])[0][[0, classes - 1]]
+    assert paths[0, 0, -1] == pytest.approx(
+        latent.morph(runs[0].decode, first, last, 6).unevenness, rel=1e-5
+    )
 
 
 def test_comparison_has_the_values_of_all_seeds():

@@ -257,7 +257,11 @@ def test_any_number_of_models_and_classes_is_drawn():
     figure = curves.by_neighbors(kept, {"score": "score"})
     assert len({(t.line.color, t.line.dash) for t in figure.data if t.showlegend}) == 23
     levels = pd.DataFrame({"level": [0, 1] * 12, "mse": 1.0, "by": [n // 2 for n in range(24)]})
-    assert len(curves.error_by_level(levels, "by", "level").data) == 2 * 12
+    figure = curves.error_by_level(levels, "by", "level")
+    assert len(figure.data) == 2 * 12
+    wide = curves.with_widths(figure, 28).layout.xaxis
+    assert wide.ticktext[2] == "0.2 · 13"  # 13² of 28² is 0.216, the nearest to a fifth
+    assert len(wide.ticktext) == len(wide.tickvals) == 11
     grid, line = torch.arange(300).view(15, 20), torch.arange(20.0)
     plane = SimpleNamespace(x=line, y=line[:15], distance=grid.float(), nearest=grid,
                             centroids=torch.rand(300, 2))  # fmt: skip

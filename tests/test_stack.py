@@ -82,6 +82,22 @@ def test_stacks_of_dense_networks_and_of_one(tiny):
     assert_alike(together(specs[:1], data), alone(specs[:1], data))
 
 
+def test_held_out_images_go_through_a_stack_in_parts(tiny, monkeypatch):
+    sizes, forward = [], stack.Stacked.forward
+
+    def seen(self, x, *rest, **more):
+        sizes.extend([] if self.training else [x.shape[1]])
+        return forward(self, x, *rest, **more)
+
+    monkeypatch.setattr(stack.Stacked, "forward", seen)
+    monkeypatch.setattr(stack, "AT_ONCE", 50)
+    specs = [Spec(dataset=tiny, epochs=1, validation=0.2, seed=n) for n in range(2)]
+    data = load(tiny)
+    trained = together(specs, data)
+    assert sizes == [25, 25, 10]
+    assert_alike(trained, alone(specs, data))
+
+
 def test_folds_stack_and_so_do_splits_of_one_size(tiny):
     base, data = (
         Spec(dataset=tiny, epochs=2, batch_size=50, corruption=GaussianNoise(0.2)),

@@ -19,6 +19,7 @@ from aecore.search.trends import (
     marginal_trend,
     paired_difference,
     progress,
+    pruned,
     rank_correlation,
     shortfall,
     trials_table,
@@ -136,6 +137,31 @@ def test_progress_counts_no_training_twice():
     assert found["images"].tolist() == [10, 30, 30, 35, 40]
     assert math.isnan(found["best"][0])
     assert found["best"][1:].tolist() == [0.5, 0.5, 0.5, 0.2]
+
+
+def test_the_pruner_stops_what_is_worse_than_the_median(n=40, epochs=6):
+    random = np.random.default_rng(0)
+    losses = random.uniform(size=(n, 1)) + random.uniform(size=(n, epochs))
+    losses[2] = losses[7] = losses[-1, 3] = np.nan
+    ended, spent = [], 0
+    for of in losses:
+        for epoch in range(epochs):
+            spent += 10
+            medians = [np.median([other[epoch] for other in ended])] if len(ended) >= 5 else []
+            if np.isnan(of[epoch]) or any(of[: epoch + 1].min() > median for median in medians):
+                break
+        else:
+            ended.append(of)
+    trials = [trial(i, of[-1], images=10 * epochs) for i, of in enumerate(losses)]
+    for one, of in zip(trials, losses, strict=True):
+        one.runs[0].history = [{"validation_loss": None if np.isnan(x) else x} for x in of]
+    assert 0 < len(ended) < n - 10
+    assert pruned({"random": trials}).loc["random"].to_dict() == {
+        "stopped early": n - len(ended),
+        "images": pytest.approx(spent),
+        "of all": pytest.approx(spent / (10 * epochs * n)),
+        "best loss": min(of[-1] for of in ended),
+    }
 
 
 def test_luck_agrees_with_every_order_of_seven_trials():

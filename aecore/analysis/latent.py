@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
@@ -127,27 +128,30 @@ def corners(codes: Tensor, centroids: Tensor) -> Tensor:
     return codes.quantile(torch.tensor([0.05, 0.95]), dim=0)
 
 
-def adjacency(planes: Sequence[Plane]) -> Tensor:
-    """Share of `planes` in which two basins touch: (K, K) in [0, 1], NaN on the diagonal."""
-    classes = len(planes[0].centroids)
-    share = torch.zeros(classes, classes)
-    for plane in planes:
-        grid, touch = plane.nearest, torch.zeros(classes, classes, dtype=torch.bool)
-        touch[grid[:, :-1], grid[:, 1:]] = True
-        touch[grid[:-1], grid[1:]] = True
-        share += (touch | touch.T) / len(planes)
-    return share.fill_diagonal_(torch.nan)
+def borders(nearest: Tensor, classes: int) -> Tensor:
+    """Which of so many basins touch on the grid `nearest` (rows, columns): bool (K, K)."""
+    touch = torch.zeros(classes, classes, dtype=torch.bool)
+    touch[nearest[:, :-1], nearest[:, 1:]] = True
+    touch[nearest[:-1], nearest[1:]] = True
+    return touch | touch.T
 
 
-def touching(planes: Sequence[Plane], pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+def adjacency(touch: Sequence[ArrayLike]) -> np.ndarray:
+    """Share of planes, given by `borders`, in which two basins touch: (K, K), NaN on itself."""
+    share = np.mean([np.asarray(one, dtype=float) for one in touch], axis=0)
+    np.fill_diagonal(share, np.nan)
+    return share
+
+
+def touching(touch: Sequence[ArrayLike], pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
     """How often the basins of each of `pairs` of classes touch: a row each.
 
-    Columns: `share` of the planes, `low` and `high` of its 95 % interval (Wilson's), `base`, the
-    mean share of all pairs of classes, and `adjacent`: whether the whole interval lies above the
-    base, False where it lies below, else None.
+    `touch` are the `borders` of every plane. Columns: `share` of the planes, `low` and `high` of
+    its 95 % interval (Wilson's), `base`, the mean share of all pairs of classes, and `adjacent`:
+    whether the whole interval lies above the base, False where it lies below, else None.
     """
-    shares, n = adjacency(planes), len(planes)
-    base, rows = float(shares.nanmean()), {}
+    shares, n = adjacency(touch), len(touch)
+    base, rows = float(np.nanmean(shares)), {}
     for pair in pairs:
         share = float(shares[pair])
         low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
@@ -256,12 +260,6 @@ def centroids_of(runs: Sequence[Run]) -> list[Tensor]:
     """Each run's `centroids` of the test images of its data set."""
     pairs = [(run, load(run.spec.dataset)) for run in runs]
     return [centroids(run.encode(data.test_images), data.test_labels) for run, data in pairs]
-
-
-def unevenness_of(runs: Sequence[Run], centers: Sequence[Tensor], steps: int) -> np.ndarray:
-    """Each run's `unevenness` between its centroids: (runs, K, K)."""
-    every = zip(runs, centers, strict=True)
-    return np.stack([unevenness(run.decode, own, steps).numpy() for run, own in every])
 
 
 def fade(start: Tensor, end: Tensor, steps: int) -> Tensor:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -104,6 +105,41 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
         **dict(zip(("precision", "recall", "box_precision", "box_recall"), shares, strict=True)),
         "active_units": latent.active_units(codes),
     }
+
+
+def basins(runs: Sequence[Run], points: int = 100, **where: Unpack[Where]) -> pd.DataFrame:
+    """The plane of each run with d = 2, on a grid of `points`², as numbers: a row each.
+
+    Columns, after those of `measured.frame`: `jump` (`latent.border_jump`), `own`
+    (`latent.own_basin` of the test images) and `touch` (`latent.borders`, a list of lists).
+    """
+    how = {"unit": "planes", "points": points, **where}
+    found = of_runs("basins", REGULARITY, _basins, runs, "measuring planes", **how)
+    return frame(runs, found, ["jump", "own", "touch"])
+
+
+def _basins(run: Run, points: int) -> dict[str, Any]:
+    data = load(run.spec.dataset)
+    plane = latent.plane(run, data.test_images, data.test_labels, points)
+    own = latent.own_basin(plane.codes, data.test_labels, plane.centroids)
+    touch = latent.borders(plane.nearest, len(plane.centroids))
+    return {"jump": plane.jump, "own": own, "touch": touch}
+
+
+def unevenness(runs: Sequence[Run], steps: int = 10, **where: Unpack[Where]) -> np.ndarray:
+    """Each run's `latent.unevenness` between its centroids of the test images: (runs, K, K).
+
+    All NaN for a run that diverged.
+    """
+    how = {"unit": "models", "steps": steps, **where}
+    found = of_runs("unevenness", REGULARITY, _unevenness, runs, "walking in codes", **how)
+    nothing = (np.full((run.classes, run.classes), np.nan) for run in runs)
+    return np.array([one or none for one, none in zip(found, nothing, strict=True)])
+
+
+def _unevenness(run: Run, steps: int) -> Tensor:
+    [centers] = latent.centroids_of([run])
+    return latent.unevenness(run.decode, centers, steps)
 
 
 def coarse(images: Tensor, *others: Tensor) -> list[Tensor]:

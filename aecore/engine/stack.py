@@ -31,6 +31,7 @@ SHARED = (
 # Of the optimizers, as PyTorch has them.
 BETA, BETA2, ALPHA, EPSILON = 0.9, 0.999, 0.9, 1e-8
 WARM = 3  # steps that PyTorch wants to have seen before it records one
+AT_ONCE = 64_000  # held-out images, over all networks: more would take more memory than training
 
 
 def shape(spec: Spec) -> tuple | None:
@@ -97,6 +98,12 @@ class Stack(Training):
         }
         keys = [drawn[_place(training)] for training in self.trainings]
         self.dropouts.prepare(keys, len(self.model.layers))
+
+    @property
+    def at_once(self) -> int:
+        """As alone where random numbers are drawn for so many, else as many as `AT_ONCE` allows."""
+        alone = super().at_once
+        return alone if self.sources else min(alone, math.ceil(AT_ONCE / len(self.trainings)))
 
     def order(self) -> Tensor:
         """Rows (M, n): the order of every network."""

@@ -1,5 +1,6 @@
 """Figures of numbers against numbers: curves with bands over seeds, and tables as colors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,6 +90,14 @@ def error_by_level(
     """
     figure = bands(errors, "level", "mse", by, "test MSE", level_title, labels)
     return figure.update_yaxes(rangemode="tozero")
+
+
+def with_widths(figure: go.Figure, pixels: int) -> go.Figure:
+    """Beside each tenth of a hidden fraction the width of what is hidden, of so many `pixels`."""
+    tenths = [part / 10 for part in range(11)]
+    names = [f"{part:g} · {round(math.sqrt(part) * pixels)}" for part in tenths]
+    title = f"{figure.layout.xaxis.title.text} · its width in pixels"
+    return figure.update_xaxes(title=title, tickvals=tenths, ticktext=names)
 
 
 def quality_by_rate(rates: pd.DataFrame) -> go.Figure:

@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import partial
 from pathlib import Path
@@ -153,6 +153,26 @@ def importance(trials: Sequence[FrozenTrial]) -> dict[str, float]:
     if len(complete) < 4:
         return dict.fromkeys(sorted(trials[0].params) if trials else [], math.nan)
     return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))
+
+
+def pruned(losses: Iterable[Sequence[float]]) -> list[int | None]:
+    """After how many epochs Optuna's default pruner stops each trial, None where it does not.
+
+    `losses` are the trials' losses by epoch, in the order in which they are tried. It stops one
+    whose lowest loss so far is above the median, at that epoch, of those that came to their end,
+    once these are five. One whose loss is NaN stops there.
+    """
+    study, stops = optuna.create_study(), []
+    for of_trial in losses:
+        trial, stop = study.ask(), None
+        for epoch, loss in enumerate(of_trial, 1):
+            trial.report(loss, epoch)
+            if math.isnan(loss) or trial.should_prune():
+                stop = epoch
+                break
+        study.tell(trial, None if stop else loss, TrialState.PRUNED if stop else None)
+        stops.append(stop)
+    return stops
 
 
 def record(path: Path, trials: Sequence[FrozenTrial]) -> None:

@@ -9,6 +9,7 @@ from scipy.stats import norm, spearmanr
 
 from aecore.checks import InvalidValue
 from aecore.runs import Run
+from aecore.search import samplers
 from aecore.search.trials import Trial
 
 WEAK = 0.3  # the largest rank correlation that is called weak: Cohen's (1988) medium effect
@@ -184,6 +185,27 @@ def contest(guests: Mapping[str, Trial], tables: Mapping[str, pd.DataFrame]) -> 
         rows[name] = [guest.loss, losses.min(), 1 + better, among, near]
     columns = ["loss", "best", "place", "among", "near_top"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def pruned(ways: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
+    """What `samplers.pruned` makes of trials on a single split, trained to their end: a row a way.
+
+    `stopped early` is how many, `images` what all would have seen, `of all` the part of those that
+    they saw, and `best loss` the lowest of those that would have come to their end.
+    """
+    return pd.DataFrame.from_dict({way: _pruned(of) for way, of in ways.items()}, orient="index")
+
+
+def _pruned(trials: Sequence[Trial]) -> dict[str, float]:
+    histories = [pd.DataFrame(trial.runs[0].history).astype(float) for trial in trials]
+    losses = [history["validation_loss"].tolist() for history in histories]
+    stops = samplers.pruned(losses)
+    spent = sum(trial.images * (stop or len(of)) / len(of)
+                for trial, stop, of in zip(trials, stops, losses, strict=True))  # fmt: skip
+    ended = [trial.loss for trial, stop in zip(trials, stops, strict=True) if stop is None]
+    every, best = sum(trial.images for trial in trials), np.nanmin(ended)
+    stopped = len(trials) - len(ended)
+    return {"stopped early": stopped, "images": spent, "of all": spent / every, "best loss": best}
 
 
 def runs_of(trials: Iterable[Trial]) -> list[Run]:
