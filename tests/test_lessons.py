@@ -9,6 +9,7 @@ import pytest
 from command import CHECKOUT
 
 from aecore.page.classes import MARK
+from aecore.page.reports import EXPERIMENTS
 
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 IMPORTS, CELL, MEDIAN = 5, 12, 6  # lines at most
@@ -56,6 +57,16 @@ def test_what_is_made_for_classes_is_used_for_classes_only(path):
             continue
         assert not ({name.id for name in names} - own) & missing, source
         made, missing = made | own, missing - own
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_report_measured_stands_in_its_one_home(path):
+    figures = {f"{figure:g}" for e in EXPERIMENTS.values() for figure in e.figures.values()}
+    telling = {figure for figure in figures if len(figure.strip("-0.").replace(".", "")) > 2}
+    nodes = [node for source in cells(path) for node in ast.walk(ast.parse(source))]
+    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    written = {f"{value:g}" for value in values if isinstance(value, float)}
+    assert len(telling) > 30 and not written & telling
 
 
 def test_cells_are_short():

@@ -76,7 +76,7 @@ def test_every_experiment_has_a_row_and_a_notebook(page):
     start, *_ = board.split("## A.")
     assert ": 1 better, 1 not reproduced, 1 not testable, 2 open, 29 not run" in start
     assert rows(start.replace("\n", " "))[-1] == [
-        "B4: σ = 0.45: 0.033; 20 % hidden: 0.05",
+        "B4: σ = 0.45: 0.033; 20 % hidden: 0.05, so that hiding costs more than noise",
         "not found again: σ = 0.45 (reported 0.033); &lt;less&gt; noise",
     ]
     found = {row[0].split()[0]: row for row in rows(board.replace("\n", " ")) if row}
@@ -133,6 +133,10 @@ def test_an_experiment_needs_its_name_and_its_figures_have_a_good_side(page):
         known = Experiment(notebook="", done="", found="", figures={"x": -2.0}, better=better)
         assert [known.verdict("x", [value] * 5) for value in (-2.4, -1.6)] == found
         assert known.verdict("x", [-2.2] * 5) == known.verdict("x", [-1.8] * 5) == "reproduced"
+    rounded = Experiment(notebook="", done="", found="", figures={"x": 1.9, "y": 2})
+    assert rounded.verdict("x", [2.23] * 5) == "reproduced"  # 1.94 rounds to it
+    assert rounded.verdict("x", [2.24] * 5) == "not reproduced"
+    assert rounded.verdict("y", [2.79] * 5) == "reproduced"
 
 
 def test_a_report_s_own_recipe_is_read_and_only_trained_on_demand(tiny, monkeypatch):

@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import pytest
-from command import until
+from command import CHECKOUT, until
 from scipy.stats import kstest, spearmanr
 
 from aecore.checks import InvalidValue
@@ -185,6 +186,15 @@ def test_folds_share_out_the_images_and_average_the_loss(tiny, store):
     assert sum(shared) == 100 and max(shared) < 60
     assert np.array_equal(split(300, 1 / 3, 0)[1], parts[0])  # as with the folds' own seed
     assert small(tiny, train_images=101).run(store=store)[0].images == 81
+
+
+def test_the_search_page_s_split_is_none_of_its_folds():  # with the folds' seed it is the first
+    text = (CHECKOUT / "notebooks" / "search.ipynb").read_text(encoding="utf-8")
+    [asked] = re.findall(r"split = (adam\.replace\(.*?\)) ", text)
+    spec = eval(asked, {"adam": Spec(), "folds": 3})
+    held_out = split(300, spec.validation, spec.split_seed)[1]
+    folds = [split(300, 0, 0, 3, fold)[1] for fold in range(3)]
+    assert max(len(np.intersect1d(held_out, fold)) for fold in folds) < 60 < len(held_out)
 
 
 def test_importance_is_kept(tiny, store, monkeypatch):

@@ -62,7 +62,7 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> tuple
 class Plane:
     """A 2-D latent space on a square grid: codes (N, 2), centroids (K, 2), `x` and `y` (points,).
 
-    The grid goes a little beyond the `corners` (2, 2) of the box around the centroids.
+    The grid goes `plane`'s margin beyond the `corners` (2, 2) of the box around the centroids.
     `distance` and `nearest` (points, points), a row for each y, are `distance_surface` on the grid;
     `jump` is its `border_jump`.
     """
@@ -99,16 +99,16 @@ def border_jump(decode: Decode, centroids: Tensor, grid: Tensor, nearest: Tensor
     return float(heights.diff(dim=0).abs().mean() / heights.mean())
 
 
-def plane(run: Run, images: Tensor, labels: Tensor, points: int) -> Plane:
-    """The plane of a run with d = 2: its `corners`' box and a fifth more on each side.
+def plane(run: Run, images: Tensor, labels: Tensor, points: int, margin: float = 0.2) -> Plane:
+    """The plane of a run with d = 2: its `corners`' box and this part of it more on each side.
 
     `images` (N, C, H, W) and `labels` (N,) give the centroids; the grid has `points`² places.
     """
     codes = run.encode(images)
     centers = centroids(codes, labels)
     low, high = box = corners(codes, centers)
-    margin = 0.2 * (high - low)
-    ends = zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
+    more = margin * (high - low)
+    ends = zip((low - more).tolist(), (high + more).tolist(), strict=True)
     x, y = (torch.linspace(start, end, points) for start, end in ends)
     # x varies fastest, so that the grid has a row for each y, as plotly wants it.
     grid = torch.cartesian_prod(y, x).flip(1)

@@ -107,20 +107,22 @@ def measure(run: Run, steps: int, points: int) -> dict[str, float]:
     }
 
 
-def basins(runs: Sequence[Run], points: int = 100, **where: Unpack[Where]) -> pd.DataFrame:
-    """The plane of each run with d = 2, on a grid of `points`², as numbers: a row each.
+def basins(
+    runs: Sequence[Run], points: int = 100, margin: float = 0.2, **where: Unpack[Where]
+) -> pd.DataFrame:
+    """The `latent.plane` of each run with d = 2, on a grid of `points`², as numbers: a row each.
 
     Columns, after those of `measured.frame`: `jump` (`latent.border_jump`), `own`
     (`latent.own_basin` of the test images) and `touch` (`latent.borders`, a list of lists).
     """
-    how = {"unit": "planes", "points": points, **where}
+    how = {"unit": "planes", "points": points, "margin": margin, **where}
     found = of_runs("basins", REGULARITY, _basins, runs, "measuring planes", **how)
     return frame(runs, found, ["jump", "own", "touch"])
 
 
-def _basins(run: Run, points: int) -> dict[str, Any]:
+def _basins(run: Run, points: int, margin: float) -> dict[str, Any]:
     data = load(run.spec.dataset)
-    plane = latent.plane(run, data.test_images, data.test_labels, points)
+    plane = latent.plane(run, data.test_images, data.test_labels, points, margin)
     own = latent.own_basin(plane.codes, data.test_labels, plane.centroids)
     touch = latent.borders(plane.nearest, len(plane.centroids))
     return {"jump": plane.jump, "own": own, "touch": touch}

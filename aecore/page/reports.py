@@ -1,9 +1,10 @@
-"""What the five student reports did and measured, read from `reports.yaml`, its one home."""
+"""What the five reports did and measured, read from `reports.yaml`, its one home."""
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,16 @@ class Experiment:
         """What our `values` of a figure, one a seed, say of it.
 
         None from fewer than `LEAST`, or where their standard deviation is more than `SCATTER`. Else
-        "reproduced" within `TOLERANCE` or two standard deviations, whichever is more; beyond that
-        "better" on the good side, else "not reproduced", as with a value that is not finite.
+        "reproduced" if a number that rounds to the figure is within `TOLERANCE` or two standard
+        deviations, whichever is more; beyond that "better" on the good side, else "not reproduced",
+        as with a value that is not finite.
         """
         values, reported = np.asarray(list(values), dtype=float), self.figures[name]
         if len(values) < LEAST or values.std(ddof=1) > SCATTER * abs(reported):
             return None
-        off = values.mean() - reported
-        if abs(off) <= max(TOLERANCE * abs(reported), 2 * values.std(ddof=1)):
+        off, digits = values.mean() - reported, Decimal(str(reported)).as_tuple().exponent
+        beyond = abs(off) - 10.0**digits / 2
+        if beyond <= max(TOLERANCE * abs(reported), 2 * values.std(ddof=1)):
             return "reproduced"
         good = {"lower": off < 0, "higher": off > 0}.get(self.better, False)
         return "better" if good else "not reproduced"
