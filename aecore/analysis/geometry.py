@@ -26,6 +26,7 @@ FINE = 8  # parts into which each piece of a path is cut to measure it
 CLASSES = 10  # between which shortest ways are looked for
 MODES = 8  # sine waves that bend a path
 ROUNDS = 300  # of L-BFGS, at most
+NO_WAYS: dict[str, list] = {"pairs": [], "paths": [], "lengths": []}
 
 MEASURED = {
     "stretch_variation": "variation of the stretch (0 is even)",
@@ -126,7 +127,8 @@ class Ways:
     """Shortest ways between pairs of class centroids, and how long they are.
 
     `pairs` (M, 2) are classes, `paths` (M, points, d) what `geodesics` finds between them,
-    `lengths` (M, 2) those of the straight way and of that path. M is 0 where there is one class.
+    `lengths` (M, 2) those of the straight way and of that path. M is 0 where there is one class or
+    the run diverged.
     """
 
     pairs: Tensor
@@ -139,7 +141,7 @@ def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[
 
     Of more than `CLASSES` classes so many are taken, evenly chosen.
     """
-    how = {"unit": "models", "points": points, **where}
+    how = {"unit": "models", "points": points, "blank": lambda run: NO_WAYS, **where}
     found = of_runs("ways", GEOMETRY, _ways, runs, "looking for shortest ways", **how)
     return [Ways(**{name: torch.tensor(values) for name, values in of.items()}) for of in found]
 
@@ -148,7 +150,7 @@ def _ways(run: Run, points: int) -> dict[str, Any]:
     [centers], decode = latent.centroids_of([run]), run.plain().decode
     pairs = _pairs(centers)
     if not len(pairs):
-        return {"pairs": [], "paths": [], "lengths": []}
+        return NO_WAYS
     ends = centers[pairs].unbind(1)
     paths = geodesics(decode, *ends, points)
     both = [lengths(decode, way) for way in (straight(*ends, points), paths)]
