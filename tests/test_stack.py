@@ -138,6 +138,19 @@ def test_networks_with_random_codes_stack_if_these_are_of_one_size(tiny, kind):
     assert_alike(together(specs[:1], data), alone(specs[:1], data))
 
 
+def test_only_the_price_may_differ_of_what_a_family_has_of_its_own(monkeypatch):
+    class Priced(models.ConvAutoencoder):
+        price = "beta"
+
+    made = dataclasses.replace(
+        models.FAMILIES["conv"], build=Priced, fields=("beta", "neighbor_weight")
+    )
+    monkeypatch.setitem(models.FAMILIES, "conv", made)
+    base = Spec()
+    assert stack.shape(base) == stack.shape(base.replace(beta=2.0))
+    assert stack.shape(base) != stack.shape(base.replace(neighbor_weight=0.5))
+
+
 @pytest.mark.fault(
     "a GPU has no memory for as many models as are trained together",
     "they are trained in smaller groups, to the same weights; of one alone the error is raised",
