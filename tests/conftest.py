@@ -28,7 +28,10 @@ FAULTS = ROOT / "_build" / "faults.json"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Keep what became of a fault: the mark says which, the test's properties give the figures."""
+    """Keep what became of a fault: the mark says which, the test's properties give the figures.
+
+    A test that was skipped made no trial, whatever it would have made.
+    """
     report = yield
     mark = item.get_closest_marker("fault")
     if mark is not None and report.when == "call":
@@ -36,8 +39,8 @@ def pytest_runtest_makereport(item, call):
         fault, promise = mark.args
         said = {"trials": 1} | mark.kwargs | dict(item.user_properties)
         row = outcomes.setdefault(fault, {"promise": promise, "trials": 0, "kept": True})
-        row["trials"] += said["trials"]
-        row["kept"] &= report.passed
+        row["trials"] += 0 if report.skipped else said["trials"]
+        row["kept"] &= not report.failed
         row["outcome"] = said.get("outcome", "")
     return report
 
