@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from test_corruption import EXAMPLES
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aecore import corruption, models, randomness, runs
+from aecore import models, randomness, runs
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
 from aecore.engine import jobs, stack
@@ -360,21 +361,11 @@ FAMILIES = [
     | ({"widths": (20,)} if "widths" in family.fields else {})
     for name, family in models.FAMILIES.items()
 ]
-KINDS = [
-    corruption.GaussianNoise(0.3),
-    corruption.Speckle(0.3),
-    corruption.SaltAndPepper(0.3),
-    corruption.Masking(0.3),
-    corruption.Occlusion(0.3),
-    corruption.Blur(1.0),
-    corruption.Chain((corruption.Masking(0.3), corruption.Blur(1.0))),
-    corruption.OneOf((corruption.Masking(0.3), corruption.Blur(1.0))),
-]
 
 
 @pytest.mark.parametrize(
     "changes",
-    [*FAMILIES, *({"optimizer": name} for name in NAMES), *({"corruption": c} for c in KINDS)],
+    [*FAMILIES, *({"optimizer": name} for name in NAMES), *({"corruption": c} for c in EXAMPLES)],
     ids=lambda changes: str(next(iter(changes.values()))),
 )
 def test_a_step_of_one_network_waits_for_no_value(tiny, monkeypatch, changes):
