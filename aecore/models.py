@@ -469,23 +469,6 @@ def size(spec: Spec, image_shape: Shape, classes: int = 0) -> int:
     return sum(weights.numel() for weights in blank(spec, image_shape, classes).parameters())
 
 
-def takers(image_shape: Shape, classes: int) -> list[str]:
-    """The architectures with a network for images (C, H, W) of so many classes.
-
-    Raises `InvalidValue` if there is none.
-    """
-    found, reason = [], None
-    for name, family in FAMILIES.items():
-        try:
-            blank(Spec(architecture=name, loss=family.losses[0]), image_shape, classes)
-            found.append(name)
-        except InvalidValue as error:
-            reason = error
-    if not found:
-        raise reason
-    return found
-
-
 def build(
     spec: Spec, image_shape: Shape, classes: int = 0, device: torch.device | str = "cpu"
 ) -> Network:
