@@ -57,25 +57,25 @@ def log_stretch(metrics: Tensor) -> Tensor:
     return torch.linalg.slogdet(metrics).logabsdet / 2 / metrics.shape[-1]
 
 
-def indicatrices(places: Tensor, metrics: Tensor, moved: float, points: int = 25) -> Tensor:
-    """Around each of `places` (N, 2) the codes (N, points, 2) whose picture has moved so far.
+def indicatrices(places: Tensor, metrics: Tensor, moved: float) -> Tensor:
+    """Around each of `places` (N, 2) the codes (N, 25, 2) whose picture has moved so far.
 
     To first order, by the metrics (N, 2, 2): Tissot's indicatrix, an ellipse; a circle of one size
     everywhere where equal distances in the code are equal distances between pictures.
     """
-    turn = torch.linspace(0, 2 * torch.pi, points, dtype=metrics.dtype)
+    turn = torch.linspace(0, 2 * torch.pi, 25, dtype=metrics.dtype)
     stretches, directions = torch.linalg.eigh(metrics)
     axes = moved * directions / stretches.clamp(min=1e-9).sqrt()[:, None]
     circle = torch.stack([turn.cos(), turn.sin()])
     return places[:, None] + (axes @ circle).mT.to(places.dtype)
 
 
-def over_plane(run: Run, plane: latent.Plane, across: int = 12) -> tuple[Tensor, Tensor]:
-    """`log_stretch` (points, points) on a plane's grid, and some `across`² `indicatrices` on it."""
+def over_plane(run: Run, plane: latent.Plane) -> tuple[Tensor, Tensor]:
+    """`log_stretch` (points, points) on a plane's grid, and some 12² `indicatrices` on it."""
     decode, points = run.plain().decode, len(plane.x)
     grid = torch.cartesian_prod(plane.y, plane.x).flip(1)
     stretch = log_stretch(metric(decode, grid)).view(points, points)
-    every = max(1, points // across)
+    every = max(1, points // 12)
     places = grid.view(points, points, 2)[every // 2 :: every, every // 2 :: every].flatten(0, 1)
     step = every * min(plane.x[1] - plane.x[0], plane.y[1] - plane.y[0])
     moved = float(step / 3 * stretch.median().exp())  # so that the middle one fits between two

@@ -196,12 +196,12 @@ def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
     return run.encode(_shown(run.spec.dataset, images, tested)).numpy().astype(float).round(3)
 
 
-def spread_of_codes(run: Run, images: int = 1000) -> float:
-    """The largest standard deviation of a number of the code over the first training images.
+def spread_of_codes(run: Run) -> float:
+    """The largest standard deviation of a number of the code over 1000 training images.
 
     It is 0 for a network that has collapsed: every image has the same code.
     """
-    codes = points_of(run, load(run.spec.dataset).train_images[:images])
+    codes = points_of(run, load(run.spec.dataset).train_images[:1000])
     return float(codes.std(0).max())
 
 
