@@ -8,7 +8,6 @@ from scipy.stats import norm
 
 from aecore.checks import InvalidValue
 from aecore.corruption import (
-    KINDS,
     Blur,
     Chain,
     GaussianNoise,
@@ -22,12 +21,6 @@ from aecore.corruption import (
 )
 from aecore.randomness import generator, permutation
 from aecore.spec import Spec
-
-# One of every kind: each takes how strong it is first, or its parts.
-EXAMPLES = [
-    kind((Masking(0.3), Blur(1.0)) if "parts" in kind.__dataclass_fields__ else 0.3)
-    for kind in KINDS.values()
-]
 
 
 def images(count=6, height=28, width=28):
@@ -81,7 +74,6 @@ def test_occlusion_reaches_every_place_equally():
     assert (abs(first_row / 20000 - 1 / 7) < 0.01).all()
 
 
-@pytest.mark.parametrize("corruption", [*EXAMPLES, OneOf(EXAMPLES)], ids=lambda c: c.label)
 def test_corruptions_leave_their_input_alone_and_repeat(corruption):
     x = images()
     before = x.clone()

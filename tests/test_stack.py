@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from test_corruption import EXAMPLES
+from conftest import CORRUPTIONS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -365,7 +365,11 @@ FAMILIES = [
 
 @pytest.mark.parametrize(
     "changes",
-    [*FAMILIES, *({"optimizer": name} for name in NAMES), *({"corruption": c} for c in EXAMPLES)],
+    [
+        *FAMILIES,
+        *({"optimizer": name} for name in NAMES),
+        *({"corruption": c} for c in CORRUPTIONS),
+    ],
     ids=lambda changes: str(next(iter(changes.values()))),
 )
 def test_a_step_of_one_network_waits_for_no_value(tiny, monkeypatch, changes):
