@@ -65,7 +65,6 @@ def _data(given: argparse.Namespace) -> None:
     place, source = (forms.resolved(dataset), "already on disk") if own else fetch(dataset)
     data = load(dataset)
     shape = tuple(data.train_images.shape[1:])
-    takers = models.takers(shape, data.classes)
     size = " × ".join(map(str, shape))
     counts = f"{len(data.train_images):,} training and {len(data.test_images):,} test images"
     print(f"{data.name}: {counts} of {size}{'' if own else ', verified'}")
@@ -78,7 +77,7 @@ def _data(given: argparse.Namespace) -> None:
         print(f"{data.classes} classes (training + test): {', '.join(each)}")
     for sentence in data.said:
         print(f"done: {sentence}")
-    print(f"networks for them: {', '.join(takers)}")
+    print(f"networks for them: {', '.join(models.FAMILIES)}")
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -93,6 +93,7 @@ class Network(nn.Module):
     """
 
     price = ""  # the field of its spec that the second term of its loss is multiplied by
+    second = ""  # what the history calls that term, as it is multiplied
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -165,6 +166,8 @@ class VariationalAutoencoder(ConvAutoencoder):
     2014). `encode` gives the mean.
     """
 
+    second = "kl"
+
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec, image_shape)
         self.variance = _linear_layers([math.prod(self.smallest), spec.hidden, spec.latent_dim])
@@ -229,7 +232,7 @@ class RateAutoencoder(ConvAutoencoder):
     along with the rest.
     """
 
-    price = "rate_weight"
+    price, second = "rate_weight", "rate"
 
     def __init__(self, spec: Spec, image_shape: Shape, classes: int = 0) -> None:
         super().__init__(spec, image_shape)
@@ -286,7 +289,7 @@ class NeighborAutoencoder(DenseAutoencoder):
     der Maaten 2009), batch by batch: a batch has to be large enough for neighbors to be in it.
     """
 
-    price = "neighbor_weight"
+    price, second = "neighbor_weight", "surprise"
 
     def forward(
         self, x: Tensor, drop: Drop = keep, generator: Generator | None = None
@@ -464,23 +467,6 @@ def blank(spec: Spec, image_shape: Shape, classes: int = 0) -> Network:
 def size(spec: Spec, image_shape: Shape, classes: int = 0) -> int:
     """How many weights and biases the network of `spec` has, for such images and classes."""
     return sum(weights.numel() for weights in blank(spec, image_shape, classes).parameters())
-
-
-def takers(image_shape: Shape, classes: int) -> list[str]:
-    """The architectures with a network for images (C, H, W) of so many classes.
-
-    Raises `InvalidValue` if there is none.
-    """
-    found, reason = [], None
-    for name, family in FAMILIES.items():
-        try:
-            blank(Spec(architecture=name, loss=family.losses[0]), image_shape, classes)
-            found.append(name)
-        except InvalidValue as error:
-            reason = error
-    if not found:
-        raise reason
-    return found
 
 
 def build(

@@ -26,8 +26,6 @@ OPTIMIZERS = {
     ),  # as in TensorFlow and Hinton's lecture
     "sgd": (torch.optim.SGD, {"foreach": True}),
 }
-# The second term of a loss that has two.
-SECOND = {"elbo": "kl", "rate_distortion": "rate", "neighbors": "surprise"}
 
 Arrays = dict[str, np.ndarray]
 
@@ -165,9 +163,8 @@ class Training:
 
         `weights` say whether the network's own are finite, by default these themselves.
         """
-        second = SECOND.get(self.spec.loss, "")
-        losses = _losses("train", train_loss, second)
-        losses |= _losses("validation", validation_loss, second)
+        losses = _losses("train", train_loss, self.model.second)
+        losses |= _losses("validation", validation_loss, self.model.second)
         self.history.append({"epoch": len(self.history) + 1, **losses})
         weights = self.parameters if weights is None else weights
         self.diverged = diverged(self.spec, self.history[-1], weights)

@@ -12,6 +12,7 @@ from chromium import chromium
 from command import project_in
 from filelock import FileLock
 
+from aecore.corruption import KINDS, Blur, Masking
 from aecore.data import load
 from aecore.publish import batch, pages
 from aecore.store import paths
@@ -24,11 +25,19 @@ if not torch.cuda.is_available():
 OUTCOMES = pytest.StashKey[dict]()  # of the tests marked as faults, for the book's page of them
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ROOT / "_build" / "faults.json"
+# One of every kind: each takes how strong it is first, or its parts.
+CORRUPTIONS = [
+    kind((Masking(0.3), Blur(1.0)) if "parts" in kind.__dataclass_fields__ else 0.3)
+    for kind in KINDS.values()
+]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Keep what became of a fault: the mark says which, the test's properties give the figures."""
+    """Keep what became of a fault: the mark says which, the test's properties give the figures.
+
+    A test that was skipped made no trial, whatever it would have made.
+    """
     report = yield
     mark = item.get_closest_marker("fault")
     if mark is not None and report.when == "call":
@@ -36,8 +45,8 @@ def pytest_runtest_makereport(item, call):
         fault, promise = mark.args
         said = {"trials": 1} | mark.kwargs | dict(item.user_properties)
         row = outcomes.setdefault(fault, {"promise": promise, "trials": 0, "kept": True})
-        row["trials"] += said["trials"]
-        row["kept"] &= report.passed
+        row["trials"] += 0 if report.skipped else said["trials"]
+        row["kept"] &= not report.failed
         row["outcome"] = said.get("outcome", "")
     return report
 
@@ -145,6 +154,12 @@ def tiny(tmp_path_factory) -> str:
     arrays = {"train_images": train_images, "train_labels": train_labels}
     np.savez(path, **arrays, test_images=test_images, test_labels=test_labels)
     return str(path)
+
+
+@pytest.fixture(params=CORRUPTIONS, ids=lambda one: one.label)
+def corruption(request):
+    """Every kind of corruption, one after the other."""
+    return request.param
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The walls of the house: who may import whom, read from the imports themselves."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -22,10 +23,14 @@ NEVER = {
     "fast": {f"aecore.{name}" for name in (*ROOMS, *TEXTBOOK, "cli") if name != "randomness"},
     "textbook": {"aecore.engine", *OUTER},
 }
+MODULE = re.compile(r"aecore(\.\w+)+")
 
 
 def imported(source: str, whole: bool = True) -> set[str]:
-    """Every module or name that is imported: in functions too, or else only where it is loaded."""
+    """Every module or name that is imported: in functions too, or else only where it is loaded.
+
+    In all of it a text that is a module's name counts, as another process may be told to import it.
+    """
     tree = ast.parse(source)
     found = set()
     for node in ast.walk(tree) if whole else tree.body:
@@ -34,6 +39,8 @@ def imported(source: str, whole: bool = True) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports say the whole name"
             found |= {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Constant) and MODULE.fullmatch(str(node.value)):
+            found.add(node.value)
     return found
 
 
@@ -63,6 +70,7 @@ def test_a_wall_that_is_reached_through_is_noticed():
     assert trespasses("analysis", imported(inside)) == ["aecore.page.show"]
     assert trespasses("store", imported(inside)) == ["aecore.page.show", "torch.nn"]
     assert trespasses("fast", imported("from aecore import data, randomness")) == ["aecore.data"]
+    assert trespasses("publish", imported('X = ("aecore.codec.files",)')) == ["aecore.codec.files"]
 
 
 def test_on_top_lies_the_textbook_and_a_folder_for_each_thing_around_it():

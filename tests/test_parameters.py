@@ -122,6 +122,14 @@ def test_each_choice_of_epochs_needs_its_weight():
         parameters.checked("search", known, {"choices": [1, 2, 3]})
 
 
+def test_a_class_that_the_data_have_not_is_told_with_the_notebook(tiny):
+    known = Known({"end_class": 2}, {"end_class": "int, a class"})
+    assert parameters.checked("morphing", known, {}, load(tiny)) == {"end_class": 2}
+    assert parameters.checked("morphing", known, {"end_class": 3}) == {"end_class": 3}
+    with pytest.raises(InvalidValue, match=r"^morphing: end_class=3 .* at most 2 for this data"):
+        parameters.checked("morphing", known, {"end_class": 3}, load(tiny))
+
+
 def test_a_parameter_that_a_notebook_lacks_is_told_with_those_it_has():
     with pytest.raises(InvalidValue, match=r"surface: unknown parameter 'size': known are steps"):
         parameters.checked("surface", Known({"steps": 3}, {"steps": "int"}), {"size": 1})

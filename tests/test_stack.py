@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from conftest import CORRUPTIONS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aecore import corruption, models, randomness, runs
+from aecore import models, randomness, runs
 from aecore.corruption import GaussianNoise, Occlusion
 from aecore.data import load
 from aecore.engine import jobs, stack
@@ -136,6 +137,19 @@ def test_networks_with_random_codes_stack_if_these_are_of_one_size(tiny, kind):
     assert len(jobs.groups(specs, True)) == 1
     assert_alike(together(specs, data), alone(specs, data))
     assert_alike(together(specs[:1], data), alone(specs[:1], data))
+
+
+def test_only_the_price_may_differ_of_what_a_family_has_of_its_own(monkeypatch):
+    class Priced(models.ConvAutoencoder):
+        price = "beta"
+
+    made = dataclasses.replace(
+        models.FAMILIES["conv"], build=Priced, fields=("beta", "neighbor_weight")
+    )
+    monkeypatch.setitem(models.FAMILIES, "conv", made)
+    base = Spec()
+    assert stack.shape(base) == stack.shape(base.replace(beta=2.0))
+    assert stack.shape(base) != stack.shape(base.replace(neighbor_weight=0.5))
 
 
 @pytest.mark.fault(
@@ -347,21 +361,15 @@ FAMILIES = [
     | ({"widths": (20,)} if "widths" in family.fields else {})
     for name, family in models.FAMILIES.items()
 ]
-KINDS = [
-    corruption.GaussianNoise(0.3),
-    corruption.Speckle(0.3),
-    corruption.SaltAndPepper(0.3),
-    corruption.Masking(0.3),
-    corruption.Occlusion(0.3),
-    corruption.Blur(1.0),
-    corruption.Chain((corruption.Masking(0.3), corruption.Blur(1.0))),
-    corruption.OneOf((corruption.Masking(0.3), corruption.Blur(1.0))),
-]
 
 
 @pytest.mark.parametrize(
     "changes",
-    [*FAMILIES, *({"optimizer": name} for name in NAMES), *({"corruption": c} for c in KINDS)],
+    [
+        *FAMILIES,
+        *({"optimizer": name} for name in NAMES),
+        *({"corruption": c} for c in CORRUPTIONS),
+    ],
     ids=lambda changes: str(next(iter(changes.values()))),
 )
 def test_a_step_of_one_network_waits_for_no_value(tiny, monkeypatch, changes):

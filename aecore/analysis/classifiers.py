@@ -84,12 +84,11 @@ def accuracies(runs: Sequence[Run], **where: Unpack[Where]) -> pd.DataFrame:
     frozen = list(dict.fromkeys(run.spec.frozen for run in runs if run.spec.frozen))
     encoders = dict(zip(frozen, fit(frozen, weights=False, **where), strict=True))
     question, labels = {"table": "classifier", "version": PROBE}, [available(r.spec) for r in runs]
-    asked = [Asked(question | {"run": run.key}, (run, encoders.get(run.spec.frozen)), count)
+    asked = [Asked(question | {"run": run.key}, (run, encoders.get(run.spec.frozen)), count,
+                   {"confusion": np.full((run.classes, run.classes), math.nan)})
              for run, count in zip(runs, labels, strict=True)]  # fmt: skip
     found = answers(asked, _accuracy, "testing classifiers", **where)
-    unknown = [{"confusion": np.full((run.classes, run.classes), math.nan)} for run in runs]
-    rows = [answer or nothing for answer, nothing in zip(found, unknown, strict=True)]
-    table = frame(runs, rows, ["train", "validation", "confusion"])
+    table = frame(runs, found, ["train", "validation", "confusion"])
     table["confusion"] = table["confusion"].map(np.array)
     table["test"] = [np.trace(counts) / np.sum(counts) for counts in table["confusion"]]
     table["method"] = [FROZEN if run.spec.frozen else SCRATCH for run in runs]
@@ -112,14 +111,14 @@ def baselines(
     for encoder, some in ways:
         on = encoder.key if encoder else load(dataset).digest
         question = {"table": "baseline", "version": PROBE, "counts": some, "on": on}
-        asked.append(Asked(question, (dataset, encoder, some), sum(some)))
+        asked.append(Asked(question, (dataset, encoder, some), sum(some), {}))
     found = answers(asked, _baseline, "testing simple classifiers", **where)
     rows = []
     for (encoder, some), answer in zip(ways, found, strict=True):
         seed = encoder.spec.seed if encoder else 0
         for method in (ON_PIXELS, ON_CODES, BY_CODE):
-            shares = (answer or {}).get(method, ())
-            rows += [(method, *pair, seed) for pair in zip(some, shares, strict=False)]
+            pairs = zip(some, answer.get(method, ()), strict=False)
+            rows += [(method, *pair, seed) for pair in pairs]
     return pd.DataFrame(rows, columns=["method", "labels", "test", "seed"])
 
 

@@ -38,11 +38,12 @@ def reconstruction_errors(
     called = {c: label for label, c in test_corruptions.items()} if named else {}
     tested = list(test_corruptions.values() if named else test_corruptions)
     how = {"size": lambda run: len(test_images(run)) * len(tested), **where, "on": tested}
+    how["blank"] = lambda run: [math.nan] * len(tested)
     found = of_runs("reconstruction", EVALUATION, _errors, runs, "testing models", **how)
     columns, rows = ["trained_on", "trained_at", "tested_on", "level", "mse"], []
     for run, errors in zip(runs, found, strict=True):
-        own, every = _named(run.spec.corruption, called), errors or [math.nan] * len(tested)
-        each = [(*own, *_named(c, called), mse) for c, mse in zip(tested, every, strict=True)]
+        own = _named(run.spec.corruption, called)
+        each = [(*own, *_named(c, called), mse) for c, mse in zip(tested, errors, strict=True)]
         rows.append([dict(zip(columns, row, strict=True)) for row in each])
     return frame(runs, rows, columns)
 
@@ -82,13 +83,11 @@ def redrawn(runs: Sequence[Run], rows: Sequence[int], **where: Unpack[Where]) ->
 
     All NaN for a run that diverged. Once made they can be shown without the runs' weights.
     """
-    rows, drawn = [int(row) for row in rows], []
-    found = of_runs("redrawn", EVALUATION, _redrawn, runs, "drawing", **where, rows=rows)
-    for run, pixels in zip(runs, found, strict=True):
-        shape = (len(rows), *run.image_shape)
-        missing = torch.full(shape, math.nan)
-        drawn.append(missing if pixels is None else torch.tensor(pixels).view(shape) / 255)
-    return drawn
+    rows = [int(row) for row in rows]
+    how = {"blank": lambda run: [math.nan] * len(rows) * math.prod(run.image_shape), **where}
+    found = of_runs("redrawn", EVALUATION, _redrawn, runs, "drawing", **how, rows=rows)
+    return [torch.tensor(pixels).view(len(rows), *run.image_shape) / 255
+            for run, pixels in zip(runs, found, strict=True)]  # fmt: skip
 
 
 def _redrawn(run: Run, rows: Sequence[int]) -> list[int]:

@@ -19,7 +19,10 @@ FILM = 1  # goes up whenever a change alters what these functions return
 
 @dataclass(frozen=True)
 class Film:
-    """Of E epochs, the first of them before any training, and K images, one of each class."""
+    """Of E epochs, the first of them before any training, and K images, one of each class.
+
+    E is 0 for a run that diverged.
+    """
 
     originals: Tensor  # (K, C, H, W) in [0, 1]
     drawn: Tensor  # (E, K, C, H, W): their reconstructions
@@ -31,17 +34,19 @@ class Film:
 def film(run: Run, images: int = 500, **where: Unpack[Where]) -> Film:
     """The training of `run` once more, looked at after each epoch, with the first test `images`."""
     data = load(run.spec.dataset)
+    labels = data.test_labels[:images]
     size = len(run.history) * (run.spec.train_images or len(data.train_images))
     asked = "film", FILM, _watched, [run], "watching a training", lambda _: size
-    [shown] = of_runs(*asked, **where, images=images)
+    blank = {"drawn": "", "codes": "", "losses": []}
+    [shown] = of_runs(*asked, **where, blank=lambda run: blank, images=images)
     originals = as_floats(data.test_images[one_of_each(data.test_labels)])
     drawn = np.frombuffer(base64.b64decode(shown["drawn"]), np.uint8).copy()
     codes = np.frombuffer(base64.b64decode(shown["codes"]), "<f4").copy()
     return Film(
         originals,
         torch.from_numpy(drawn).reshape(-1, *originals.shape) / 255,
-        torch.from_numpy(codes).reshape(len(shown["losses"]), -1, run.spec.latent_dim),
-        data.test_labels[:images],
+        torch.from_numpy(codes).reshape(-1, len(labels), run.spec.latent_dim),
+        labels,
         shown["losses"],
     )
 

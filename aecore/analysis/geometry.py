@@ -26,6 +26,7 @@ FINE = 8  # parts into which each piece of a path is cut to measure it
 CLASSES = 10  # between which shortest ways are looked for
 MODES = 8  # sine waves that bend a path
 ROUNDS = 300  # of L-BFGS, at most
+NO_WAYS: dict[str, list] = {"pairs": [], "paths": [], "lengths": []}
 
 MEASURED = {
     "stretch_variation": "variation of the stretch (0 is even)",
@@ -56,25 +57,25 @@ def log_stretch(metrics: Tensor) -> Tensor:
     return torch.linalg.slogdet(metrics).logabsdet / 2 / metrics.shape[-1]
 
 
-def indicatrices(places: Tensor, metrics: Tensor, moved: float, points: int = 25) -> Tensor:
-    """Around each of `places` (N, 2) the codes (N, points, 2) whose picture has moved so far.
+def indicatrices(places: Tensor, metrics: Tensor, moved: float) -> Tensor:
+    """Around each of `places` (N, 2) the codes (N, 25, 2) whose picture has moved so far.
 
     To first order, by the metrics (N, 2, 2): Tissot's indicatrix, an ellipse; a circle of one size
     everywhere where equal distances in the code are equal distances between pictures.
     """
-    turn = torch.linspace(0, 2 * torch.pi, points, dtype=metrics.dtype)
+    turn = torch.linspace(0, 2 * torch.pi, 25, dtype=metrics.dtype)
     stretches, directions = torch.linalg.eigh(metrics)
     axes = moved * directions / stretches.clamp(min=1e-9).sqrt()[:, None]
     circle = torch.stack([turn.cos(), turn.sin()])
     return places[:, None] + (axes @ circle).mT.to(places.dtype)
 
 
-def over_plane(run: Run, plane: latent.Plane, across: int = 12) -> tuple[Tensor, Tensor]:
-    """`log_stretch` (points, points) on a plane's grid, and some `across`² `indicatrices` on it."""
+def over_plane(run: Run, plane: latent.Plane) -> tuple[Tensor, Tensor]:
+    """`log_stretch` (points, points) on a plane's grid, and some 12² `indicatrices` on it."""
     decode, points = run.plain().decode, len(plane.x)
     grid = torch.cartesian_prod(plane.y, plane.x).flip(1)
     stretch = log_stretch(metric(decode, grid)).view(points, points)
-    every = max(1, points // across)
+    every = max(1, points // 12)
     places = grid.view(points, points, 2)[every // 2 :: every, every // 2 :: every].flatten(0, 1)
     step = every * min(plane.x[1] - plane.x[0], plane.y[1] - plane.y[0])
     moved = float(step / 3 * stretch.median().exp())  # so that the middle one fits between two
@@ -126,7 +127,8 @@ class Ways:
     """Shortest ways between pairs of class centroids, and how long they are.
 
     `pairs` (M, 2) are classes, `paths` (M, points, d) what `geodesics` finds between them,
-    `lengths` (M, 2) those of the straight way and of that path. M is 0 where there is one class.
+    `lengths` (M, 2) those of the straight way and of that path. M is 0 where there is one class or
+    the run diverged.
     """
 
     pairs: Tensor
@@ -139,7 +141,7 @@ def ways(runs: Sequence[Run], points: int = 13, **where: Unpack[Where]) -> list[
 
     Of more than `CLASSES` classes so many are taken, evenly chosen.
     """
-    how = {"unit": "models", "points": points, **where}
+    how = {"unit": "models", "points": points, "blank": lambda run: NO_WAYS, **where}
     found = of_runs("ways", GEOMETRY, _ways, runs, "looking for shortest ways", **how)
     return [Ways(**{name: torch.tensor(values) for name, values in of.items()}) for of in found]
 
@@ -148,7 +150,7 @@ def _ways(run: Run, points: int) -> dict[str, Any]:
     [centers], decode = latent.centroids_of([run]), run.plain().decode
     pairs = _pairs(centers)
     if not len(pairs):
-        return {"pairs": [], "paths": [], "lengths": []}
+        return NO_WAYS
     ends = centers[pairs].unbind(1)
     paths = geodesics(decode, *ends, points)
     both = [lengths(decode, way) for way in (straight(*ends, points), paths)]

@@ -71,10 +71,9 @@ def keeping(
             points = embedding(dataset, count, tested, **where) if way == "t-SNE" else way
             before = before[:, : max(ks)]
             arguments = (points, dataset, count, metric, ks, before, seconds, tested)
-        asked.append(Asked(question, arguments, count))
+        asked.append(Asked(question, arguments, count, {"rows": [{"k": k} for k in ks]}))
     found = answers(asked, _kept, "comparing neighbors", **where)
-    unknown = {"rows": [{"k": k} for k in ks]}
-    rows = [[row | answer for row in answer["rows"]] for answer in (a or unknown for a in found)]
+    rows = [[row | answer for row in answer["rows"]] for answer in found]
     return frame(of, rows, MEASURES)
 
 
@@ -188,23 +187,21 @@ def codes_of(
 
     All NaN for a run that diverged. Once made they can be shown without the runs' weights.
     """
-    how = {**where, "images": images, "tested": tested}
-    found = of_runs("codes", KEEPING, _codes, runs, "coding images", **how)
-    nothing = (np.full((images, run.spec.latent_dim), np.nan) for run in runs)
-    pairs = zip(found, nothing, strict=True)
-    return [other if codes is None else np.array(codes) for codes, other in pairs]
+    how = {**where, "blank": lambda run: np.full((images, run.spec.latent_dim), np.nan)}
+    how |= {"images": images, "tested": tested}
+    return [*map(np.array, of_runs("codes", KEEPING, _codes, runs, "coding images", **how))]
 
 
 def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
     return run.encode(_shown(run.spec.dataset, images, tested)).numpy().astype(float).round(3)
 
 
-def spread_of_codes(run: Run, images: int = 1000) -> float:
-    """The largest standard deviation of a number of the code over the first training images.
+def spread_of_codes(run: Run) -> float:
+    """The largest standard deviation of a number of the code over 1000 training images.
 
     It is 0 for a network that has collapsed: every image has the same code.
     """
-    codes = points_of(run, load(run.spec.dataset).train_images[:images])
+    codes = points_of(run, load(run.spec.dataset).train_images[:1000])
     return float(codes.std(0).max())
 
 
@@ -322,7 +319,12 @@ def _retrieved(
 
 
 def found_for(query: Tensor, base: Tensor, run: Run, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers (k,) of the images in `base` nearest to one, (1, C, H, W): by pixels, by code."""
-    by_pixels = nearest(_pixels(base), k, queries=_pixels(query))
-    by_code = nearest(run.encode(base).numpy(), k, queries=run.encode(query).numpy())
-    return by_pixels[0], by_code[0]
+    """Row numbers (k,) of the images in `base` nearest to one, (1, C, H, W): by pixels, by code.
+
+    A run that diverged finds none by code: (0,).
+    """
+    [by_pixels] = nearest(_pixels(base), k, queries=_pixels(query))
+    if run.diverged:
+        return by_pixels, by_pixels[:0]
+    [by_code] = nearest(run.encode(base).numpy(), k, queries=run.encode(query).numpy())
+    return by_pixels, by_code

@@ -109,13 +109,12 @@ def errors_by_kind(runs: Sequence[Run], count: int = 1000, **where: Unpack[Where
     question, asked = {"table": "novelty", "version": NOVELTY, "count": count}, []
     for run, names in zip(runs, kinds, strict=True):
         of = {"run": run.key, "kinds": names}
-        asked.append(Asked(question | of, (run, count), count * len(names)))
+        unknown = [math.nan] * len(load(run.spec.dataset).test_images[:count])
+        blank = dict.fromkeys(names, unknown)
+        asked.append(Asked(question | of, (run, count), count * len(names), blank))
     found = answers(asked, _errors, "showing strangers", **where)
-    rows = []
-    for run, names, errors in zip(runs, kinds, found, strict=True):
-        unknown = dict.fromkeys(names, [math.nan] * len(load(run.spec.dataset).test_images[:count]))
-        every = errors or unknown
-        rows.append([{"kind": name, "mse": mse} for name in names for mse in every[name]])
+    rows = [[{"kind": name, "mse": mse} for name in names for mse in errors[name]]
+            for names, errors in zip(kinds, found, strict=True)]  # fmt: skip
     return frame(runs, rows, ["kind", "mse"])
 
 

@@ -84,6 +84,7 @@ def project(
     method, "code" of anything else, or a code of one number.
     """
     asked, runs = [], [None if isinstance(of, str) else of for of, _ in ways]
+    blank = _text(np.full((images, 2), np.nan)), dict.fromkeys(MEASURES, np.nan)
     for (of, method), run in zip(ways, runs, strict=True):
         checks.choice("method", method, METHODS)
         d = run and run.spec.latent_dim
@@ -92,14 +93,12 @@ def project(
             raise checks.InvalidValue.of("method", method, must)
         what = {"run": run.key} if run else {"data": load(of).digest}
         question = {"table": "projection", "version": PROJECTIONS, "method": method} | what
-        asked.append(Asked(question | {"images": images}, (of, method, images), images))
+        asked.append(Asked(question | {"images": images}, (of, method, images), images, blank))
     label = f"projecting {len(ways)} {'code' if len(ways) == 1 else 'codes'}"
     found = answers(asked, _projected, label, **where)
-    unknown = [np.full((images, 2), np.nan, "<f4").tobytes(), dict.fromkeys(MEASURES, np.nan)]
     projections = []
-    for (_, method), run, answer in zip(ways, runs, found, strict=True):
-        content, measures = (base64.b64decode(answer[0]), answer[1]) if answer else unknown
-        points = np.frombuffer(content, "<f4").reshape(-1, 2)
+    for (_, method), run, (content, measures) in zip(ways, runs, found, strict=True):
+        points = np.frombuffer(base64.b64decode(content), "<f4").reshape(-1, 2)
         projections.append(Projection(run, method, points, **measures))
     return projections
 
@@ -134,7 +133,7 @@ def separation(projections: Mapping[str, Sequence[Projection]]) -> pd.DataFrame:
 
 
 def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, float]]:
-    """The points as base64 of little-endian float32, and what is measured of them."""
+    """The points as `_text`, and what is measured of them."""
     data = load(of if isinstance(of, str) else of.spec.dataset)
     shown, labels = data.test_images[:images], data.test_labels[:images].numpy()
     codes = as_floats(shown) if isinstance(of, str) else of.encode(shown)
@@ -143,14 +142,18 @@ def _projected(of: Run | str, method: str, images: int) -> tuple[str, dict[str, 
         points = tsne(values)
     elif method == "PCA":
         points = principal_components(values, 2).transform(values)
-    content = base64.b64encode(points.astype("<f4").tobytes()).decode()
     measured = dict.fromkeys(MEASURES, np.nan)
     if 1 < len(np.unique(labels)) < len(labels):
         k = min(NEIGHBORS, len(values) - 1)
         agreements = (label_agreement(space, labels, k) for space in (points, values))
         silhouette = float(silhouette_score(points, labels))
         measured = dict(zip(MEASURES, (*agreements, silhouette), strict=True))
-    return content, measured
+    return _text(points), measured
+
+
+def _text(points: np.ndarray) -> str:
+    """Base64 of little-endian float32."""
+    return base64.b64encode(points.astype("<f4").tobytes()).decode()
 
 
 def panels(

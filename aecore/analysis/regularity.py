@@ -134,9 +134,8 @@ def unevenness(runs: Sequence[Run], steps: int = 10, **where: Unpack[Where]) -> 
     All NaN for a run that diverged.
     """
     how = {"unit": "models", "steps": steps, **where}
-    found = of_runs("unevenness", REGULARITY, _unevenness, runs, "walking in codes", **how)
-    nothing = (np.full((run.classes, run.classes), np.nan) for run in runs)
-    return np.array([one or none for one, none in zip(found, nothing, strict=True)])
+    how["blank"] = lambda run: np.full((run.classes, run.classes), np.nan)
+    return np.array(of_runs("unevenness", REGULARITY, _unevenness, runs, "walking in codes", **how))
 
 
 def _unevenness(run: Run, steps: int) -> Tensor:

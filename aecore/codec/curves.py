@@ -150,13 +150,16 @@ def compared(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)], ignore_index=True).dropna(subset="mse")
 
 
-def codecs(runs: Sequence[Run], step: float, **where: Unpack[Where]) -> list[Codec]:
-    """The codec of every run at one step, its prior that of the run's own training images."""
+def codecs(runs: Sequence[Run], step: float, **where: Unpack[Where]) -> list[Codec | None]:
+    """The codec of every run at one step, its prior that of the run's own training images.
+
+    None for a run that diverged.
+    """
     how = {"size": lambda run: len(_trained_on(run)), **where, "step": float(step)}
     found = of_runs("prior", VERSION, _prior, runs, "learning priors", **how)
-    priors = [Prior(np.array(of["lows"]), [*map(np.array, of["frequencies"])]) for of in found]
-    pairs = zip(runs, priors, strict=True)
-    return [Codec(Autoencoder.of(run), float(step), prior) for run, prior in pairs]
+    return [of and Codec(Autoencoder.of(run), float(step),
+                         Prior(np.array(of["lows"]), [*map(np.array, of["frequencies"])]))
+            for run, of in zip(runs, found, strict=True)]  # fmt: skip
 
 
 def _prior(run: Run, step: float) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def _trained_on(run: Run) -> Tensor:
 def decoded(runs: Runs, rates: pd.DataFrame, images: Tensor) -> dict[str, Tensor]:
     """Images (N, C, H, W) in [0, 1] as each row of `rates` leaves them, by what it takes.
 
-    `runs` are those of the rows of `autoencoder_rates`.
+    `runs` are those of the rows of `autoencoder_rates`; all NaN where one diverged.
     """
     names = [f"{row.bytes:.1f} bytes: d = {row.latent_dim}, step {row.step:g}"
              for row in rates.itertuples()]  # fmt: skip
@@ -200,8 +203,9 @@ def _decoded(
     for step, keys in rates.groupby("step")["key"]:
         of_step = codecs([of[key] for key in keys], step, **where)
         made |= {(key, step): codec for key, codec in zip(keys, of_step, strict=True)}
-    rows = [made[row.key, row.step] for row in rates.itertuples()]
-    return [as_floats(codec.decode(codec.encode(images))) for codec in rows]
+    rows = [made.get((row.key, row.step)) for row in rates.itertuples()]
+    nothing = torch.full(images.shape, torch.nan)
+    return [as_floats(of.decode(of.encode(images))) if of else nothing for of in rows]
 
 
 def bytes_at(curves: pd.DataFrame, errors: Sequence[float], column: str = "bytes") -> pd.DataFrame:

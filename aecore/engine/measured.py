@@ -31,12 +31,14 @@ class Asked:
     """A `question`, plain data that decides its answer, and the arguments that answer it.
 
     Its `table` says what kind it is, its `version` goes up when the computation changes. `size`
-    is how many images (or what the unit is) will be looked at, for the progress.
+    is how many images (or what the unit is) will be looked at, for the progress; `blank` stands in
+    for the answer of a run that diverged.
     """
 
     question: Mapping[str, Any]
     arguments: tuple
     size: int = 1
+    blank: Any = None
 
     @cached_property
     def key(self) -> str:
@@ -66,10 +68,10 @@ def answers(
     """The answer to each of `asked`: read from the store, or computed on all cores and stored.
 
     An answer is `function(*arguments)`, on one thread: numbers, texts, lists, dicts and NumPy
-    arrays (they come back as lists), with NaN where there is none. None, and nothing computed, is
-    the answer of a run that diverged. `pool.seen(images)` within the function moves the progress
-    on. Raises `StoreError` before anything is computed, and `DataError` where the data of a run
-    were replaced.
+    arrays (they come back as lists), with NaN where there is none. Of a run that diverged nothing
+    is computed: its `blank` is the answer. `pool.seen(images)` within the function moves the
+    progress on. Raises `StoreError` before anything is computed, and `DataError` where the data of
+    a run were replaced.
     """
     store = store or Store()
     wanted = {one.key: one for one in asked if not one.pointless}
@@ -85,7 +87,7 @@ def answers(
             one.check_data()
             store.write("table", one.key, {"question": _plain(one.question), "answer": answer}, {})
             found[one.key] = answer
-    return [None if one.pointless else _numbers(found[one.key]) for one in asked]
+    return [one.blank if one.pointless else _numbers(found[one.key]) for one in asked]
 
 
 def of_runs(
@@ -98,14 +100,16 @@ def of_runs(
     unit: str = "images",
     executor: Executor | None = None,
     store: Store | None = None,
+    blank: Callable[[Any], Any] = lambda run: None,
     **settings: Any,
 ) -> list[Any]:
-    """`function(run, **settings)` of each of `runs`, as `answers` has it.
+    """`function(run, **settings)` of each of `runs`, or its `blank`, as `answers` has it.
 
     The settings, corruptions among them, are part of the question.
     """
     question = {"table": table, "version": version, **settings}
-    asked = [Asked({**question, "run": run.key}, (run, *settings.values()), size(run))
+    asked = [Asked({**question, "run": run.key}, (run, *settings.values()), size(run),
+                   blank(run))
              for run in runs]  # fmt: skip
     return answers(asked, function, label, unit, executor, store)
 

@@ -22,12 +22,9 @@ from aecore.fast.convolution import Conv2d, ConvTranspose2d
 from aecore.spec import Spec
 from aecore.training import OPTIMIZERS, Training, learning_rate
 
-# What the networks of a stack share; everything else may be their own.
-SHARED = (
-    "dataset", "train_images", "validation", "folds", "architecture", "channels", "hidden",
-    "widths", "activation", "code_activation", "output_activation", "centered", "loss",
-    "optimizer", "batch_size", "code_step",
-)  # fmt: skip
+# What the networks of a stack share, beside their family's own fields; all else may be their own.
+SHARED = ("dataset", "train_images", "validation", "folds", "architecture", "channels", "hidden",
+          "loss", "optimizer", "batch_size")  # fmt: skip
 # Of the optimizers, as PyTorch has them.
 BETA, BETA2, ALPHA, EPSILON = 0.9, 0.999, 0.9, 1e-8
 WARM = 3  # steps that PyTorch wants to have seen before it records one
@@ -39,14 +36,17 @@ def shape(spec: Spec) -> tuple | None:
 
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
     A sigmoid makes halves of zeros, and noise anything, so such codes have to be of one size. Folds
-    must have as many images, too. An architecture with a `loss` method of its own trains alone.
+    must have as many images, too. Of the fields of a family one may differ, the `price` by which
+    each network's loss is weighed. An architecture with a `loss` method of its own trains alone.
     """
-    family, common = models.FAMILIES[spec.architecture], models.Network.loss
-    own = getattr(family.build, "loss", common) is not common
+    family, network = models.FAMILIES[spec.architecture], models.Network
+    own = getattr(family.build, "loss", network.loss) is not network.loss
     if spec.tied or spec.loss == "root_mse" or own or not family.stacks:
         return None
     size = spec.latent_dim if spec.code_activation == "sigmoid" or family.noisy else None
-    return (*(getattr(spec, name) for name in SHARED), size)
+    price = getattr(family.build, "price", network.price)
+    fields = [*SHARED, *(name for name in family.fields if name != price)]
+    return (*(getattr(spec, name) for name in fields), size)
 
 
 class Stack(Training):

@@ -49,15 +49,15 @@ def claim(
 
     `name` is the claim's handle, unique within the notebook. In the paper profile a claim of ours
     that does not hold fails the book. With `report`, an experiment's id such as "A3", the
-    statement is that report's, and whether it holds is a result: on `runs` of other data than
-    MNIST nothing is displayed, and of networks that are hardly trained nothing is said; nor of a
-    number that is unknown.
+    statement is that report's, and whether it holds is a result: without `runs`, or on those of
+    other data than MNIST, nothing is displayed, and of networks that are hardly trained nothing is
+    said; nor of a number that is unknown.
     """
     holds = None if holds is None or sayable(text) != text else bool(holds)
     text = sayable(text)
     if report:
         text = f"Report {_known(report)[0]}: {text}"
-        if _of_other_data(runs := list(runs)):
+        if not (runs := list(runs)) or _of_other_data(runs):
             return
         holds = None if _hardly_trained(runs) else holds
     kind, verdict = HOLDS[holds]

@@ -217,8 +217,12 @@ def film(
     """Displays a training to move through, epoch by epoch.
 
     `originals` (K, C, H, W) in [0, 1] and `frames`, what each of E epochs draws of them; the
-    `codes` (E, N, 2) of images with `labels` (N,); `losses` maps a name to E values.
+    `codes` (E, N, 2) of images with `labels` (N,); `losses` maps a name to E values. Without an
+    epoch it says so.
     """
+    if not len(frames):
+        put('<p class="aecore-static">No film: there is nothing to show.</p>', "no film")
+        return
     images = np.concatenate([np.asarray(originals)[None], np.asarray(frames)])
     codes = np.asarray(codes, dtype=np.float32)
     box = float(np.abs(codes).max())

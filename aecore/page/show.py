@@ -79,7 +79,7 @@ def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[
     """Displays rows of images under each other, each row with its label.
 
     `rows` maps a label to images (N, C, H, W) in [0, 1], C = 1 or 3, clipped where they leave it.
-    `alt` says of every row what it shows.
+    `alt` says of every row what it shows; one without images is left out.
     """
     longest = max(map(len, rows.values()))
     lines = [
@@ -87,6 +87,7 @@ def pictures(rows: Mapping[str, Any], caption: str, *, alt: str, runs: Iterable[
         f'alt="{escape(f"{label}: {alt}")}" '
         f'style="width:{100 * len(images) / longest:.4g}%;image-rendering:pixelated"></div>'
         for label, images in rows.items()
+        if len(images)
     ]
     put(f'<figure class="aecore-pictures">{"".join(lines)}</figure>', alt)
     caption_of(caption, runs)

@@ -62,10 +62,10 @@ def scale(count: int) -> list[str]:
     return sample_colorscale(ORDERED, np.linspace(0, 1, max(count, 2)))[:count]
 
 
-def faint(color: str, alpha: float = 0.18) -> str:
-    """A color of `COLORS` or `scale`, let through to `alpha`."""
+def faint(color: str) -> str:
+    """A color of `COLORS` or `scale` that lets through what is behind it."""
     red, green, blue = hex_to_rgb(color) if color.startswith("#") else unlabel_rgb(color)
-    return f"rgba({red:.0f},{green:.0f},{blue:.0f},{alpha})"
+    return f"rgba({red:.0f},{green:.0f},{blue:.0f},0.18)"
 
 
 def curve(figure: go.Figure, x: Any, y: Any, label: str, line: dict, **options: Any) -> None:

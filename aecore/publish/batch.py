@@ -286,7 +286,7 @@ def _made_with(job: _Job) -> dict[str, Any]:
     kernels.command(job.kernel)
     Store().check_writable()
     data = load(job.dataset)
-    parameters.checked_with_data(job.name, job.known, job.values, data)
+    parameters.checked(job.name, job.known, job.values, data)
     made = kernels.environment_of(job.kernel, job.values.get("device", "auto"))
     images = {
         "mnist": job.dataset == DATASET,

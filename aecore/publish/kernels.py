@@ -33,7 +33,7 @@ PROBE = (
 )
 LONGEST = 90  # of what the names of sockets begin with: systems end at some 100
 AHEAD = 2  # kernels that start, and import what most notebooks need, while another one works
-IMPORTS = ("aecore.page.curves", "aecore.analysis.regularity", "aecore.page.live")
+IMPORTS = ("aecore.page.curves", "aecore.page.live", "aecore.runs", "sklearn.decomposition")
 
 
 class Manager(AsyncKernelManager):

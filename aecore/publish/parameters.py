@@ -45,10 +45,11 @@ def known(notebook: Path) -> Known:
     )
 
 
-def checked(notebook: str, of: Known, overrides: Values) -> Values:
+def checked(notebook: str, of: Known, overrides: Values, data: Any = None) -> Values:
     """All parameter values of a notebook, `overrides` over the defaults, in their types.
 
-    Raises `InvalidValue` naming notebook, parameter, value and what is allowed.
+    Raises `InvalidValue` naming notebook, parameter, value and what is allowed; also, given them,
+    for a class, test image or network that the `data` have not.
     """
     if unknown := [name for name in overrides if name not in of.defaults]:
         names = ", ".join(of.defaults) or "none"
@@ -57,15 +58,9 @@ def checked(notebook: str, of: Known, overrides: Values) -> Values:
         values = {**of.defaults, **overrides}
         values = {n: parameters.check(n, v, of.descriptions[n]) for n, v in values.items()}
         parameters.check_together(values, of.descriptions)
+        if data is not None:
+            parameters.check_with(values, of.descriptions, data)
         return values
-    except InvalidValue as error:
-        raise InvalidValue(f"{notebook}: {error}") from None
-
-
-def checked_with_data(notebook: str, of: Known, values: Values, data: Any) -> None:
-    """Raises `InvalidValue` for a class, test image or network that the data set has not."""
-    try:
-        parameters.check_with(values, of.descriptions, data)
     except InvalidValue as error:
         raise InvalidValue(f"{notebook}: {error}") from None
 

@@ -44,10 +44,8 @@ def marginal_trend(x: Sequence[float], y: Sequence[float], groups: int = 4) -> p
     return frame.groupby(group).median().reset_index(drop=True)
 
 
-def rank_correlation(
-    x: Sequence[float], y: Sequence[float], confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Spearman's ρ in [-1, 1] of n pairs, and the low and high end of its confidence interval.
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
+    """Spearman's ρ in [-1, 1] of n pairs, and the low and high end of its 95 % interval.
 
     Fisher's z of ρ, ± the normal quantile times sqrt((1 + ρ²/2) / (n - 3)) (Bonett & Wright 2000,
     Psychometrika 65, 23–28). A perfect ρ counts in it as half a swap of neighbors less; up to 3
@@ -62,7 +60,7 @@ def rank_correlation(
         return rho, -1.0, 1.0
     largest = 1 - 6 / (n**3 - n)
     z = math.atanh(min(max(rho, -largest), largest))
-    half = norm.ppf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    half = norm.ppf(0.975) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return rho, math.tanh(z - half), math.tanh(z + half)
 
 
@@ -152,15 +150,13 @@ def progress(trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame({"images": np.cumsum(images), "best": best})
 
 
-def luck(
-    images: Sequence[int], losses: Sequence[float], orders: int = 1000, seed: int = 0
-) -> pd.DataFrame:
+def luck(images: Sequence[int], losses: Sequence[float], orders: int = 1000) -> pd.DataFrame:
     """How the best loss falls if the same independent trials come in another order.
 
     A row for each number of trials: `images` seen on average by then, and the `low`, `median` and
     `high` of the best loss (10 %, 50 % and 90 % of so many random orders).
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     losses = np.nan_to_num(np.asarray(losses, float), nan=np.inf)
     shuffled = random.permuted(np.tile(losses, (orders, 1)), axis=1)
     best = np.minimum.accumulate(shuffled, axis=1)

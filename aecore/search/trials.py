@@ -163,6 +163,7 @@ class Search:
     def importance(self, trials: Sequence[Trial], store: Store | None = None) -> pd.Series:
         """`samplers.importance` of the trials, kept in the store."""
         keys = [[run.key for run in trial.runs] for trial in trials]
+        # Without a version, as published answers were asked for: the first change brings one.
         question = {"table": "importance", "search": self.name("importance"), "runs": keys}
         asked = [Asked(question, (self.frozen(trials),), len(trials))]
         (found,) = answers(asked, samplers.importance, "weighing settings", "trials", store=store)
