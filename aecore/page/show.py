@@ -154,7 +154,9 @@ def _cell(value: Any, form: str | None) -> Any:
         largest = max((abs(of) for of in np.ravel(value) if of == of), default=0)
         usual = "{:.4f}" if largest < 10 else "{:.2f}" if largest < 1000 else "{:,.0f}"
         return spread(value, form or usual).replace("± ", "±\xa0")  # a line may end before it
-    if form is None or isinstance(value, str):
+    if isinstance(value, str):
+        return sayable(value)
+    if form is None:
         return value
     return "" if value is None or value != value else form.format(value)
 
