@@ -420,7 +420,8 @@ def pages(table: Table) -> None:
             (Path(folder) / "data").symlink_to(home() / "data")
             places = {"AECORE_HOME": folder, "AECORE_BUILD": str(Path(folder) / "built")}
             words, started, most = [aecore, "run", name, "--profile", "quick"], time.time(), 0.0
-            page = psutil.Popen(words, env=os.environ | places, stderr=subprocess.DEVNULL)
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            page = psutil.Popen(words, env=os.environ | places, **quiet)
             while page.poll() is None:
                 most = max(most, _memory(page))
                 time.sleep(0.1)
