@@ -197,7 +197,7 @@ def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
 
 
 def spread_of_codes(run: Run) -> float:
-    """The largest standard deviation of a number of the code over 1000 training images.
+    """The largest standard deviation of a number of the code over the first 1000 training images.
 
     It is 0 for a network that has collapsed: every image has the same code.
     """

@@ -199,7 +199,7 @@ def _pruned(trials: Sequence[Trial]) -> dict[str, float]:
     spent = sum(trial.images * (stop or len(of)) / len(of)
                 for trial, stop, of in zip(trials, stops, losses, strict=True))  # fmt: skip
     ended = [trial.loss for trial, stop in zip(trials, stops, strict=True) if stop is None]
-    every, best = sum(trial.images for trial in trials), np.nanmin(ended)
+    every, best = sum(trial.images for trial in trials), min(ended, default=math.nan)
     stopped = len(trials) - len(ended)
     return {"stopped early": stopped, "images": spent, "of all": spent / every, "best loss": best}
 
