@@ -120,7 +120,7 @@ class Training:
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
         """The images of `rows` (n,) as floats (n, C, H, W) in [0, 1]."""
-        return as_floats(images[rows])
+        return as_floats(images.index_select(0, rows))
 
     def corrupt(self, clean: Tensor, source: Generator) -> Tensor:
         """The images that the network is given."""

@@ -125,7 +125,7 @@ class Stack(Training):
 
     def sample(self, images: Tensor, rows: Tensor) -> Tensor:
         """Images (M, n, C, H, W) of rows (M, n), in memory side by side as the networks'."""
-        beside = images[rows.T.flatten()]
+        beside = images.index_select(0, rows.T.flatten())
         beside = beside if beside.is_floating_point() else beside / 255
         return beside.unflatten(0, rows.T.shape).transpose(0, 1)
 

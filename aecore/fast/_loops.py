@@ -14,6 +14,8 @@ from aecore.fast.compiled import compiled
 from aecore.fast.dropout import FIRST, GOLDEN, SECOND
 
 LOOSE = {"reassoc", "contract", "arcp", "nsz"}  # what sums may do; NaN has to stay NaN
+BYTES = 32  # moved at once: numba moves numbers one at a time, lest the arrays overlap
+WIDE = np.dtype([("bytes", "u1", BYTES)])
 
 
 @compiled()
@@ -34,9 +36,9 @@ def mask(values, out, low, high, threshold, scale):  # type: ignore[no-untyped-d
 
 
 @compiled(fastmath=LOOSE)
-def gather(x, patches, first, count, C, H, W, h, w, top, left):  # type: ignore[no-untyped-def]
-    """Write the patches of images first … first + count."""
-    zero, reach = x.dtype.type(0), 3 * C
+def move(x, patches, first, count, C, H, W, h, w, top, left):  # type: ignore[no-untyped-def]
+    """`gather`, of numbers or of whole pieces of 32 bytes: C of them are a pixel."""
+    zero, reach = np.zeros(1, x.dtype)[0], 3 * C
     inside = min(w, (W - 3 + left) // 2 + 1)  # from here on, patches reach over the right edge
     for n in range(count):
         for i in range(h):
@@ -58,18 +60,14 @@ def gather(x, patches, first, count, C, H, W, h, w, top, left):  # type: ignore[
                     to += uintp(3 * reach)
                     at += uintp(C)
                 if C == 1:
+                    last = x[at] if left < inside else zero  # what the next patch begins with
                     for _ in range(left, inside):
-                        for c in range(3):
-                            patches[to + uintp(c)] = x[at + uintp(c)]
+                        patches[to] = last
+                        patches[to + uintp(1)] = x[at + uintp(1)]
+                        last = x[at + uintp(2)]
+                        patches[to + uintp(2)] = last
                         to += uintp(9)
                         at += uintp(2)
-                elif C % 8 == 0:  # a loop whose length is known becomes two instructions
-                    for _ in range(left, inside):
-                        for k in range(reach // 8):
-                            for c in range(8):
-                                patches[to + uintp(8 * k + c)] = x[at + uintp(8 * k + c)]
-                        to += uintp(3 * reach)
-                        at += uintp(2 * C)
                 else:
                     for _ in range(left, inside):
                         for c in range(reach):
@@ -82,6 +80,16 @@ def gather(x, patches, first, count, C, H, W, h, w, top, left):  # type: ignore[
                         patches[to + uintp(c)] = x[at + uintp(c)] if c < there else zero
                     to += uintp(3 * reach)
                     at += uintp(2 * C)
+
+
+@compiled(fastmath=LOOSE)
+def gather(x, patches, first, count, C, *shape):  # type: ignore[no-untyped-def]
+    """Write the patches of images first … first + count."""
+    wide, rest = divmod(C * x.itemsize, BYTES)
+    if rest:
+        move(x, patches, first, count, C, *shape)
+    else:
+        move(x.view(WIDE), patches.view(WIDE), first, count, wide, *shape)
 
 
 @compiled(fastmath=LOOSE)
