@@ -53,7 +53,6 @@ ANALYSES = {
         {"L": runs}, runs[0].spec.dataset, 50, [3], **where)["score"].iloc[[0, 2]],
     "codes_of": lambda runs, **where: neighborhood.codes_of(runs, 5, **where),
     "points_of": lambda runs, **where: [neighborhood.points_of(run, images(runs)) for run in runs],
-    "spread_of_codes": lambda runs, **where: [*map(neighborhood.spread_of_codes, runs)],
     "retrieval": lambda runs, **where: neighborhood.retrieval(runs, 3, 5, **where)["precision"][:2],
     "autoencoder_rates": lambda runs, **where:
         curves.autoencoder_rates(runs, [1.0], **where)["mse"],

@@ -90,7 +90,7 @@ def test_every_experiment_has_a_row_and_a_notebook(page):
     assert [found["A1"][2].split(" 5 seeds")[0].strip(), found["A1"][3]] == ["rho +.5", open_]
     assert found["A6"][3].startswith("– not testable")
     few = "○ open 3 of at least 5 seeds"
-    assert found["C3"][3] == f"{few} in the published edition: ✗ not reproduced"
+    assert found["C3"][3] == f"{few} in the published edition: ✓ reproduced"
     assert found["A2"][3].startswith("○ not run")
     for experiment in EXPERIMENTS.values():
         assert (CHECKOUT / "notebooks" / f"{experiment.notebook}.ipynb").is_file()

@@ -38,22 +38,23 @@ def keeping(
     ks: Sequence[int],
     tsne_images: int | None = None,
     tested: bool = False,
+    metrics: Sequence[str] = METRICS,
     **where: Unpack[Where],
 ) -> pd.DataFrame:
     """How much of the neighborhood of the first training images each way of coding keeps.
 
     If `tested`, of the first test images. `ways` maps a name to runs, "PCA" (fitted to these
     images) or "t-SNE" (of the first `tsne_images`). A row for each way, seed, metric and k, with
-    columns `model`, `seed`, `metric`, `images`, `k`, `score`, `by_label` (the score of each class),
-    `before` and `after` (mean label agreement), `difference` (sum over the images of its absolute
-    change), `trustworthiness` and `continuity` (both of the L2 ranks of the first 1000; NaN where
-    not defined), and seconds of all cores: `search_before` and `search_after`. Of a run that
-    diverged all measures are NaN.
+    columns `model`, `seed`, `metric` (of `metrics`), `images`, `k`, `score`, `by_label` (the score
+    of each class), `before` and `after` (mean label agreement), `difference` (sum over the images
+    of its absolute change), `trustworthiness` and `continuity` (both of the L2 ranks of the first
+    1000; NaN where not defined), and seconds of all cores: `search_before` and `search_after`. Of a
+    run that diverged all measures are NaN.
     Raises `InvalidValue` for a k of more than 200 or than there are other images.
     """
     data, ks, lists, asked, of = load(dataset), list(ks), {}, [], []
     store = where["store"] = where.get("store") or Store()
-    for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in METRICS):
+    for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in metrics):
         count = len(_shown(dataset, images, tested)[: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
@@ -194,15 +195,6 @@ def codes_of(
 
 def _codes(run: Run, images: int, tested: bool) -> np.ndarray:
     return run.encode(_shown(run.spec.dataset, images, tested)).numpy().astype(float).round(3)
-
-
-def spread_of_codes(run: Run) -> float:
-    """The largest standard deviation of a number of the code over the first 1000 training images.
-
-    It is 0 for a network that has collapsed: every image has the same code.
-    """
-    codes = points_of(run, load(run.spec.dataset).train_images[:1000])
-    return float(codes.std(0).max())
 
 
 def retrieval(
