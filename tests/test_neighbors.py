@@ -230,6 +230,10 @@ def test_what_is_kept_by_each_way_of_coding(tiny, store, run, monkeypatch):
     shutil.rmtree(store.root / "neighborhoods")
     monkeypatch.setattr(neighborhood, "nearest_of_all", None)
     assert keeping(ways, tiny, 200, ks, tsne_images=60, store=store).equals(table)
+    by_l2 = keeping(ways, tiny, 200, ks, tsne_images=60, metrics=["L2"], store=store)
+    assert by_l2.equals(table.query("metric == 'L2'").reset_index(drop=True))
+    with pytest.raises(InvalidValue, match="metric='cosine'"):
+        keeping(ways, tiny, 200, ks, tsne_images=60, metrics=["cosine"], store=store)
 
 
 def test_what_is_kept_of_test_images_is_apart_from_that_of_training_images(tiny, store, run):

@@ -50,11 +50,12 @@ def keeping(
     of its absolute change), `trustworthiness` and `continuity` (both of the L2 ranks of the first
     1000; NaN where not defined), and seconds of all cores: `search_before` and `search_after`. Of a
     run that diverged all measures are NaN.
-    Raises `InvalidValue` for a k of more than 200 or than there are other images.
+    Raises `InvalidValue` for another metric, and a k of more than 200 or than there are others.
     """
     data, ks, lists, asked, of = load(dataset), list(ks), {}, [], []
     store = where["store"] = where.get("store") or Store()
     for name, way, metric in ((n, w, m) for n, some in ways.items() for w in some for m in metrics):
+        checks.choice("metric", metric, METRICS)
         count = len(_shown(dataset, images, tested)[: tsne_images if way == "t-SNE" else None])
         for k in ks:
             checks.whole("k", k, 1, min(LISTED, count - 1))
