@@ -166,7 +166,7 @@ def _plane(figure: go.Figure, width: int, height: int) -> list[str]:
     for axis in upright:
         axis.start, axis.end = height, top  # so far only for the number of its marks
     longest = max((len(word) for axis in upright for _, word in axis.marks()), default=0)
-    left = 8 + LETTER * longest + 24 * any(axis.axis.title.text for axis in upright)
+    left = 16 + LETTER * longest + 24 * any(axis.axis.title.text for axis in upright)
     written = any(axis.marks() for axis in level), any(axis.axis.title.text for axis in level)
     bottom = height - 8 - 22 * sum(written)
     bars = [t for t in figure.data if t.type == "heatmap" and t.showscale is not False]
