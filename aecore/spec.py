@@ -76,11 +76,14 @@ class Spec:
     epochs: int = field(10, count)
     patience: int | None = field(None, optional, count)  # epochs without a better validation loss
     corruption: Corruption | None = field(None, optional, a_corruption)  # of the inputs
+    corrupted_once: bool = field(False, checks.flag)  # before training, not in each step anew
     seed: int = field(0, whole, 0, SEEDS)
 
     def __post_init__(self) -> None:
         checks.check_fields(self)
         self._check_family()
+        if self.corrupted_once and self.corruption is None:
+            self._refuse("corrupted_once", "without a corruption: must be False")
         if self.momentum and self.optimizer != "sgd":
             self._refuse("momentum", f"with the optimizer {self.optimizer}: must be 0")
         if self.patience is not None and self.validation == 0 and self.folds is None:

@@ -42,6 +42,8 @@ class Training:
     there is one: then a device holds them once.
     """
 
+    copy: Tensor | None = None  # of the images, damaged, where that is done once
+
     def __init__(
         self,
         spec: Spec,
@@ -64,6 +66,8 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.diverged = False  # whether a loss of the last epoch, or a weight after it, is infinite
         self.best: dict[str, Tensor] | None = None
+        if spec.corrupted_once:
+            self.copy = self.corrupt(as_floats(self.images), self.draw("copy"))
 
     @property
     def at_once(self) -> int:
@@ -87,7 +91,7 @@ class Training:
     def step(self, step: int, rows: Tensor) -> Tensor:
         """Change the weights by one step for the images of `rows` (n,), and return their loss."""
         clean = self.sample(self.images, rows)
-        given = self.corrupt(clean, self.draw("corruption", step))
+        given = self.given(clean, rows, step)
         output = self.model(given, self.dropout(step), self.draw("dropout", step))
         loss = self.model.loss(output, self.target(clean, self.labels, rows))
         self.optimizer.zero_grad()
@@ -122,8 +126,14 @@ class Training:
         """The images of `rows` (n,) as floats (n, C, H, W) in [0, 1]."""
         return as_floats(images.index_select(0, rows))
 
+    def given(self, clean: Tensor, rows: Tensor, step: int) -> Tensor:
+        """What the network is given in a step for the `clean` images of `rows`."""
+        if self.copy is not None:
+            return self.copy.index_select(0, rows)
+        return self.corrupt(clean, self.draw("corruption", step))
+
     def corrupt(self, clean: Tensor, source: Generator) -> Tensor:
-        """The images that the network is given."""
+        """The images, damaged as the spec says."""
         return self.spec.corruption(clean, generator=source) if self.spec.corruption else clean
 
     def dropout(self, step: int) -> models.Drop:

@@ -52,6 +52,7 @@ def test_wrong_value_is_named_with_what_is_allowed(field, value):
     [
         ({"patience": 3}, "patience=3"),
         ({"momentum": 0.9}, "momentum=0.9"),
+        ({"corrupted_once": True}, "corrupted_once=True"),
         ({"folds": 1}, "folds=1"),
         ({"folds": 3, "fold": 3}, "fold=3"),
         ({"folds": 3, "validation": 0.2}, "validation=0.2"),
@@ -158,6 +159,7 @@ def test_defaults_are_part_of_every_key():
         "epochs": 10,
         "patience": None,
         "corruption": None,
+        "corrupted_once": False,
         "seed": 0,
     }
 

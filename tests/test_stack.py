@@ -251,6 +251,7 @@ def test_what_cannot_be_stacked_is_told(monkeypatch):
     base = Spec(architecture="dense", widths=(9,))
     assert stack.shape(Spec(architecture="residual")) is None
     assert stack.shape(base.replace(loss="root_mse")) is None
+    assert stack.shape(base.replace(corruption=Occlusion(0.2), corrupted_once=True)) is None
     assert stack.shape(base) != stack.shape(base.replace(widths=(8,)))
     assert stack.shape(base) == stack.shape(base.replace(latent_dim=9, learning_rate=0.5))
 

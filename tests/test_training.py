@@ -45,13 +45,17 @@ def plain_loop(spec):
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, spec.learning_rate, total_steps=steps, cycle_momentum=False
     )
+    copy = data.train_images.float() / 255
+    copy = spec.corruption(copy, generator=randomness.generator(spec.seed, "copy"))[rows]
     for epoch in range(spec.epochs):
         generator = randomness.generator(spec.seed, "order", epoch)
         order = torch.randperm(len(images), generator=generator)
         for step, start in enumerate(range(0, len(images), spec.batch_size)):
-            batch = images[order[start : start + spec.batch_size]]
+            own = order[start : start + spec.batch_size]
+            batch = images[own]
             generator = randomness.generator(spec.seed, "corruption", epoch, step)
             given = spec.corruption(batch, generator=generator)
+            given = copy[own] if spec.corrupted_once else given
             loss = {"mse": F.mse_loss, "l1": F.l1_loss}[spec.loss](model(given), batch)
             optimizer.zero_grad()
             loss.backward()
@@ -60,12 +64,13 @@ def plain_loop(spec):
     return model
 
 
+@pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_training_is_the_textbook_loop(tiny, optimizer):
+def test_training_is_the_textbook_loop(tiny, optimizer, once):
     spec = Spec(
         dataset=tiny, optimizer=optimizer, schedule="one_cycle", learning_rate=3e-3, epochs=2,
         batch_size=64, weight_decay=0.3, validation=0.2, corruption=Occlusion(0.2),
-        loss="l1" if optimizer == "sgd" else "mse",
+        loss="l1" if optimizer == "sgd" else "mse", corrupted_once=once,
     )  # fmt: skip
     expected = plain_loop(spec).state_dict()
     for name, value in train(spec).result().items():
@@ -115,6 +120,7 @@ def test_restored_training_goes_on_to_the_same_bits(tiny, optimizer):
     spec = Spec(
         dataset=tiny, optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0, epochs=4,
         dropout=0.2, batch_size=64, validation=0.2, patience=2, corruption=GaussianNoise(0.2),
+        corrupted_once=optimizer == "adam",
     )  # fmt: skip
     whole = train(spec)
     with reproducible():

@@ -37,11 +37,13 @@ def shape(spec: Spec) -> tuple | None:
     Codes of different sizes are filled up with zeros, which stay zeros: nothing flows into them.
     A sigmoid makes halves of zeros, and noise anything, so such codes have to be of one size. Folds
     must have as many images, too. Of the fields of a family one may differ, the `price` by which
-    each network's loss is weighed. An architecture with a `loss` method of its own trains alone.
+    each network's loss is weighed. An architecture with a `loss` method of its own trains alone,
+    and so does a network with a damaged copy of the images.
     """
     family, network = models.FAMILIES[spec.architecture], models.Network
     own = getattr(family.build, "loss", network.loss) is not network.loss
-    if spec.tied or spec.loss == "root_mse" or own or not family.stacks:
+    alone = spec.tied or spec.corrupted_once or spec.loss == "root_mse"
+    if alone or own or not family.stacks:
         return None
     size = spec.latent_dim if spec.code_activation == "sigmoid" or family.noisy else None
     price = getattr(family.build, "price", network.price)
