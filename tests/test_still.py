@@ -172,3 +172,19 @@ def test_names_of_centroids_lie_apart_and_beside_their_points():
     for number, place in enumerate(at):
         others = np.delete(every, number, axis=0)
         assert np.linalg.norm(others - place, axis=1).min() > 0.3
+
+
+def test_no_name_beside_an_axis_is_cut_off(browser):
+    names = ["conv autoencoder", "dense", "PCA"]
+    figure = figure_of()
+    figure.add_heatmap(x=names, y=names, z=np.eye(3), colorscale=scale(7))
+    page, wide = browser.new_page(), "<style>svg { font-family: DejaVu Sans }</style>"
+    page.set_content(wide + still(figure, 690, 400))
+    edges = page.evaluate(
+        """() => { const whole = document.querySelector("svg").getBoundingClientRect();
+        return [...document.querySelectorAll("svg text")].map(text => {
+            const own = text.getBoundingClientRect();
+            return [text.textContent, own.left - whole.left, whole.right - own.right]; }); }"""
+    )
+    assert {name for name, *_ in edges} >= set(names)
+    assert all(min(places) >= 0 for _, *places in edges), edges
