@@ -52,8 +52,8 @@ def distance_surface(decode: Decode, centroids: Tensor, points: Tensor) -> tuple
 
     def measured(part: Tensor) -> tuple[Tensor, Tensor]:
         nearest = _nearest(part, centroids)
-        # `centers[nearest]` is a copy: what follows needs no further array.
-        return centers[nearest].sub_(decode(part).flatten(1)).square_().sum(1), nearest
+        theirs = centers.index_select(0, nearest)  # a copy: what follows needs no further array
+        return theirs.sub_(decode(part).flatten(1)).square_().sum(1), nearest
 
     distance, nearest = zip(*in_threads(measured, points.split(BATCH)), strict=True)
     return torch.cat(distance), torch.cat(nearest)
